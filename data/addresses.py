@@ -39,11 +39,11 @@ def parse_address(text: str) -> Address:
 
 def parse_addresses(text: str) -> list[Address]:
     """Parse addresses separated by commas, at least one. Raises ValueError as `parse_address`."""
-    return [parse_address(one.strip()) for one in text.split(",")]
+    return [parse_address(part.strip()) for part in text.split(",")]
 
 
 def is_address(host: str) -> bool:
-    """Return whether a host is an IP address, and no name."""
+    """Return whether a host is an IP address rather than a name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -52,7 +52,7 @@ def is_address(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host, an address or `localhost`, is loopback, which others cannot reach."""
+    """Return whether a host (an address or `localhost`) is loopback: other machines cannot reach it."""
     if not is_address(host):
         return host == "localhost"
     address = ipaddress.ip_address(host)
@@ -61,7 +61,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_private_url(url: str) -> bool:
-    """Return whether nobody on the way can change what a URL gives: it is `https://`, or of this machine."""
+    """Return whether nobody on the way can change the answer of a URL: it is `https://`, or on this machine."""
     try:
         parts = urlsplit(url)
         host = parts.hostname
@@ -72,8 +72,8 @@ def is_private_url(url: str) -> bool:
 
 def http_url(host: str, port: int, path: str = "") -> str:
     """Return the URL at which this machine reaches a web server on `host`: loopback for a wildcard address."""
-    every = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to look at, not to listen on
-    return f"http://{_bracketed(every.get(host, host))}:{port}{path}"
+    loopbacks = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - an address to connect to, not to listen on
+    return f"http://{_bracketed(loopbacks.get(host, host))}:{port}{path}"
 
 
 def _bracketed(host: str) -> str:

@@ -22,7 +22,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     except BaseException as error:
         scratch.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # which libraries leave out
+            error.filename = str(path)  # some libraries leave it out
         raise
 
 
@@ -34,9 +34,9 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def write_first(path: Path, content: bytes, *, mode: int = 0o666) -> bool:
-    """Write a file in one step, and make its folder; False where there is one already, which stays as it is.
+    """Write a file atomically, and make its folder; if the file exists, change nothing and return False.
 
-    `mode` are its permissions, of which the process' mask takes some away.
+    `mode` is its permissions, before the process' umask.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = _beside(path)

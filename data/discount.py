@@ -4,7 +4,7 @@
     buys with d = p + (1 - p) * rescued(d)                              p: the chance to buy at the full price
     gain        = (1 - p) * rescued * (margin - d) - p * d              a share of the amount, against no discount
 
-So a share of whatever is lost, be it a cart's, a customer's or a whole shop's: the means of parts are the whole's. The
+The share is the same for a cart, a customer or a whole shop, so the mean over parts is the value of the whole. The
 synthetic shop, the rules about carts and the console's simulator all use this.
 """
 
@@ -24,7 +24,7 @@ def rescued(discount: Any, response: float = RESPONSE) -> Any:
 def gain(buys: Any, share: Any, discount: Any, margin: Any) -> Any:
     """Return the change of the margin by a discount that rescues a `share`, as a share of the amount.
 
-    It earns the margin less the discount on what it rescues; who would have bought anyway gets the discount too. All
-    are shares, numbers or arrays.
+    Purchases that it rescues earn the margin less the discount; customers who would have bought anyway get the discount
+    too. All arguments are shares, as numbers or arrays.
     """
     return (1 - buys) * share * (margin - discount) - buys * discount

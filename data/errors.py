@@ -7,12 +7,12 @@ EncoreError
 │   ├── FaultyRowsError          rows of files that cannot become events
 │   ├── GoneError                a listed file of the log does not exist any more
 │   ├── LogHoleError             offsets that no file of the event log accounts for
-│   └── UnfitError               a message of another shape is not what its mapping expects
+│   └── UnfitError               a message does not have the shape that its mapping expects
 ├── DefinitionError              a feature definition cannot be compiled
-│   └── SchemaError              what a schema declares contradicts itself
+│   └── SchemaError              a schema contradicts itself
 ├── StateError                   bytes in the online store are not a state that this version reads
 │   └── LayoutError              a sound state, written under other definitions
-├── OvertakenError               states have forgotten what they are asked, which is committed: somebody was further
+├── OvertakenError               states no longer remember an event that is read again: it was committed long ago
 ├── UnsettledError               a state would forget an event that may be read again
 ├── UnavailableError             Kafka, Redis, the log or a model cannot be reached
 │   ├── OutOfRangeError          Kafka does not hold the next offset to read
@@ -23,10 +23,10 @@ EncoreError
 │   ├── NotReplicatedError       replicas of Redis have not confirmed the last writes yet
 │   ├── FailedOverError          a primary of Redis was restarted or replaced, so writes may be lost
 │   ├── ForgottenError           Redis does not hold what was folded before: it was emptied, or is another one
-│   ├── RemadeError              the states in Redis were made anew: what was folded before may not be in them
+│   ├── RemadeError              the states in Redis were rebuilt: what was folded before may be missing
 │   ├── UndecidedError           the state that tells whether an event was sent again cannot be read
 │   ├── CommandError             one of our own commands failed, run as a child process
-│   └── BusyError                more is asked than can be answered in time
+│   └── BusyError                too many requests to answer in time
 ├── ModelError                   a model cannot be trained, read or used
 │   ├── UnknownVersionError      no version of a model has this number, name or alias
 │   └── TrainingError            too few or unsuitable examples to train a model
@@ -135,7 +135,7 @@ class GoneError(DataError):
 
 
 class UnfitError(DataError):
-    """A message of another shape is not what its mapping expects: where, and what."""
+    """A message does not have the shape that its mapping expects: where, and what."""
 
 
 class LogHoleError(DataError):
@@ -161,7 +161,7 @@ class DefinitionError(EncoreError):
 
 
 class SchemaError(DefinitionError):
-    """What a schema declares contradicts itself."""
+    """A schema contradicts itself."""
 
 
 class StateError(EncoreError):
@@ -169,17 +169,17 @@ class StateError(EncoreError):
 
 
 class LayoutError(StateError):
-    """A state is sound, and was written under other definitions."""
+    """A sound state that was written under other definitions."""
 
 
 class OvertakenError(EncoreError):
-    """An event is read again of which states have forgotten whether it was sent before: it was committed long ago."""
+    """An event is read again, and states no longer remember whether they have it: it was committed long ago."""
 
 
 class UnsettledError(EncoreError):
-    """The event at `place` in a batch would have a state forget one that may be read again: commit what is before it.
+    """The event at `place` in a batch makes a state forget one that may be read again: commit those before it first.
 
-    Nothing of the batch is folded, or a part that counts once however often it comes.
+    Nothing of the batch is folded, or a part that counts once however often it is repeated.
     """
 
     def __init__(self, place: int) -> None:
@@ -192,7 +192,7 @@ class UnavailableError(EncoreError):
 
 
 class OutOfRangeError(UnavailableError):
-    """Kafka does not hold the next offset of `partitions`, which are not read until they begin again."""
+    """Kafka does not hold the next offset of `partitions`, which are not read until their position is reset."""
 
     def __init__(self, servers: str, topic: str, partitions: Collection[int]) -> None:
         super().__init__(f"Kafka at {servers}, topic {topic}: no such offsets in partitions {sorted(partitions)}")
@@ -246,21 +246,21 @@ class ForgottenError(UnavailableError):
 
 
 class RemadeError(UnavailableError):
-    """The states in Redis were made anew from the log: what was folded into the old ones and not logged is not here."""
+    """The states in Redis were rebuilt from the log: events folded into the old ones and not logged are missing."""
 
 
 class UndecidedError(UnavailableError):
-    """States that cannot be read, and are set aside, would tell which events were sent before: none is folded."""
+    """States that would tell which events were sent before cannot be read, and are set aside: nothing is folded."""
 
 
 class BusyError(UnavailableError):
-    """More is asked than can be answered in time."""
+    """Too many requests to answer in time."""
 
 
 class CommandError(UnavailableError):
     """One of our own commands, run as a child process, failed with this message and `exit_code`.
 
-    `kind` is the name of the error that ended it, where it said.
+    `kind` is the name of the error that ended it, where it reported one.
     """
 
     def __init__(self, message: str, exit_code: int, kind: str = "") -> None:

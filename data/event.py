@@ -153,10 +153,10 @@ class EventDecoder:
             try:
                 event = self._decode(raw)
             except msgspec.ValidationError as error:
-                found = self._decode_more(raw, error)
-                if isinstance(found, Rejection):
-                    return found
-                event = found
+                decoded = self._decode_more(raw, error)
+                if isinstance(decoded, Rejection):
+                    return decoded
+                event = decoded
         except (msgspec.DecodeError, RecursionError) as error:
             return Rejection("malformed", f"not JSON: {error}")
         except UnicodeDecodeError as error:
@@ -188,7 +188,7 @@ class EventDecoder:
         return msgspec.structs.replace(event, metadata={**metadata, EXTRA: extra})
 
     def _check(self, event: Event, key: bytes | None, now_us: int) -> Event | Rejection:
-        """Return the rule that the event breaks, of those that the decoder cannot express, or the event rounded."""
+        """Return the event, rounded, or the rule that it breaks, of those that the decoder cannot express."""
         for name in self.schema.keys:
             if not getattr(event, name).isprintable():
                 return Rejection("invalid", f"unprintable characters - at `$.{name}`")
@@ -209,10 +209,10 @@ class EventDecoder:
 
 
 def _soundness(schema: Schema) -> Callable[[Event, bytes | None, int], bool]:
-    """Return whether an event is as it should be, a function of it, its message's key and the latest time, µs.
+    """Return a function of an event, its message's key and the latest time (µs): whether the event is valid.
 
-    It is compiled from source, since it runs for every message; only names that the schema has checked are written
-    there. `EventDecoder._check` says what is wrong, or rounds.
+    It is compiled from source, since it runs for every message; the source holds only names that the schema has
+    checked. `EventDecoder._check` says what is wrong, or rounds.
     """
     tests = [
         f"key == event.{schema.ordered_by}.encode()",
@@ -225,9 +225,9 @@ def _soundness(schema: Schema) -> Callable[[Event, bytes | None, int], bool]:
             if not measure.is_whole
         ),
     ]
-    known = {"to_micros": to_micros, "is_deeper": _is_deeper}
+    names = {"to_micros": to_micros, "is_deeper": _is_deeper}
     source = f"lambda event, key, latest_us: {' and '.join(tests)}"
-    return cast("Callable[[Event, bytes | None, int], bool]", eval(source, known))  # noqa: S307 - as said above
+    return cast("Callable[[Event, bytes | None, int], bool]", eval(source, names))  # noqa: S307 - as said above
 
 
 def encode_event(event: Event) -> bytes:
@@ -240,4 +240,4 @@ def _is_deeper(value: Any, depth: int) -> bool:
     if not isinstance(value, dict | list):
         return False
     inner = value.values() if isinstance(value, dict) else value
-    return depth == 0 or any(_is_deeper(each, depth - 1) for each in inner)
+    return depth == 0 or any(_is_deeper(item, depth - 1) for item in inner)

@@ -1,4 +1,4 @@
-"""Random lengths of waits, so that those who wait for the same thing do not all come back at once."""
+"""Random lengths of waits, so that processes that wait for the same thing do not all come back at once."""
 
 import secrets
 

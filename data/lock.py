@@ -33,11 +33,11 @@ def file_lock(path: Path, *, shared: bool = False, wait: bool = True) -> Iterato
 
 
 def _take(lock: IO[bytes], *, shared: bool, wait: bool) -> None:
-    how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     if wait:
-        fcntl.flock(lock, how)
+        fcntl.flock(lock, operation)
         return
     try:
-        fcntl.flock(lock, how | fcntl.LOCK_NB)
+        fcntl.flock(lock, operation | fcntl.LOCK_NB)
     except OSError as error:  # the error code differs between file systems
         raise BlockingIOError(error.errno, f"{lock.name} is held by another process") from error

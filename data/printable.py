@@ -11,14 +11,17 @@ def printable(text: object, longest: int | None = None, *, lines: bool = False) 
     """
     shown = str(text)
     if not shown.isprintable():
-        shown = "".join(one if one.isprintable() or (lines and one == "\n") else _escaped(one) for one in shown)
+        shown = "".join(
+            character if character.isprintable() or (lines and character == "\n") else _escaped(character)
+            for character in shown
+        )
     return shown if longest is None or len(shown) <= longest else f"{shown[: longest - 1]}…"
 
 
 def one_line(error: object, longest: int = 300) -> str:
-    """Return what a library says of an error, however many lines it takes, as one line of at most `longest` letters."""
+    """Return a library's error message, however many lines it has, as one line of at most `longest` characters."""
     return " ".join(str(error).split())[:longest]
 
 
-def _escaped(one: str) -> str:
-    return one.encode("unicode_escape").decode()
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()

@@ -34,7 +34,7 @@ from data.toml_lines import line_of
 __all__ = ["DEFAULT", "PROJECT", "PROJECT_FILE", "PROJECT_NAME", "VERSION", "Part", "Project", "open_project"]
 
 PROJECT = "encore"
-"""The project where nobody says another, and of all that was made before there were several."""
+"""The default project, and that of everything made before there were several."""
 
 PROJECT_FILE = "encore.toml"
 """The file that makes a folder a project."""
@@ -43,7 +43,7 @@ PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,47}")
 """What a project may be called: its name is part of keys, topics and groups."""
 
 VERSION = 1
-"""Of the form of a project's folder."""
+"""Version of the layout of a project's folder."""
 
 Part = Literal["schema", "features", "targets"]
 
@@ -55,8 +55,8 @@ _ROOT = Path(__file__).parents[1]
 class Project:
     """Where a shop is declared.
 
-    `modules` are the names of the modules of its parts, `sources` their files and all that these import of the project;
-    `settings` are by environment variable. `folder` is None for what the package itself declares.
+    `modules` are the names of the modules of its parts; `sources` their files and the files of the project that these
+    import; `settings` are by environment variable. `folder` is None for what the package itself declares.
     """
 
     name: str
@@ -67,15 +67,15 @@ class Project:
 
     @cached_property
     def schema(self) -> Schema:
-        """What its events are. Raises DefinitionError, with file and line."""
-        found = self.declared("schema", "SHOP")
-        if not isinstance(found, Schema):
+        """The schema of its events. Raises DefinitionError, with file and line."""
+        schema = self.declared("schema", "SHOP")
+        if not isinstance(schema, Schema):
             raise DefinitionError(f"{self.file('schema')}: SHOP is no Schema; write SHOP = Schema(...)")
-        return found
+        return schema
 
     @property
     def digest(self) -> str:
-        """What changes with its sources: of a folder, with those that its modules are of."""
+        """Changes with the sources; for a folder, with those that its modules were made from."""
         if self.folder is not None:
             return self.modules["schema"]
         digest = hashlib.sha256()
@@ -113,7 +113,7 @@ class Project:
         return self.modules[part] if self.folder is None else self.folder / f"{part}.py"
 
     def _place(self, error: Exception) -> str:
-        """Where in its files an error came about; empty where it is not of one."""
+        """Return where in its files an error arose; empty where in none of them."""
         own = {str(path) for path in self.sources}
         if isinstance(error, SyntaxError) and error.filename in own:
             return f"{error.filename}, line {error.lineno}"
@@ -138,7 +138,7 @@ DEFAULT = Project(
 
 
 def open_project(folder: Path) -> Project:
-    """Return the project of a folder; none of its Python runs before something of it is asked for.
+    """Return the project of a folder; none of its Python runs before a declaration of it is read.
 
     Raises ConfigurationError, with file and line, for an `encore.toml` that is absent, of another version or wrong.
     """
@@ -171,7 +171,7 @@ def open_project(folder: Path) -> Project:
 
 
 def _faults(fields: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """What is wrong in an `encore.toml`, and where."""
+    """Yield what is wrong in an `encore.toml`, and where."""
     version = fields.get("version", 0)
     if version != VERSION:
         newer = isinstance(version, int) and version > VERSION
@@ -202,7 +202,7 @@ def _text(value: str | float | bool) -> str:
 
 
 class _Loader(SourceFileLoader):
-    """Compiles a file anew, and writes nothing beside it: bytecode tells two edits of one second not apart."""
+    """Compiles a file every time, and writes nothing beside it: bytecode cannot tell two edits of one second apart."""
 
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
@@ -210,7 +210,7 @@ class _Loader(SourceFileLoader):
 
 
 class _Finder:
-    """Finds the modules of projects' folders, which are in a package each; of no other."""
+    """Finds the modules of projects' folders, each of which is a package; and no others."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, _target: ModuleType | None = None) -> ModuleSpec | None:
@@ -222,7 +222,7 @@ class _Finder:
 
 
 def _package(folder: Path, sources: Sequence[Path]) -> str:
-    """Return the name of the package of a folder's modules as they are now: what is edited is another package."""
+    """Return the name of the package of a folder's modules as they are now: an edited folder is another package."""
     digest = hashlib.sha256(str(folder).encode())
     for path in sources:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")

@@ -107,7 +107,7 @@ class Measure(msgspec.Struct, frozen=True):
 
     @property
     def in_request(self) -> str:
-        """The column of the requests that holds it, where it is asked."""
+        """The column of the requests that holds it, where a question has it."""
         return f"request_{self.name}"
 
 
@@ -171,7 +171,7 @@ class Schema(msgspec.Struct, frozen=True):
     @property
     def type_names(self) -> tuple[str, ...]:
         """Names of the event types."""
-        return tuple(one.name for one in self.types)
+        return tuple(event_type.name for event_type in self.types)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -180,7 +180,7 @@ class Schema(msgspec.Struct, frozen=True):
 
     @property
     def asked_keys(self) -> tuple[str, ...]:
-        """The keys and labels that a question names; the first is whom it is about where one is to be told."""
+        """The keys and labels that a question names; the first names its subject."""
         return tuple(name for name in self.asks if name in (*self.keys, *self.labels))
 
     @property
@@ -218,7 +218,7 @@ def is_name(text: str) -> bool:
 
 
 def _faults(schema: Schema) -> Iterable[str]:
-    """What contradicts itself, each with a way out."""
+    """Yield what contradicts itself, each with a way out."""
     columns = (*ALWAYS, *schema.columns)
     yield from _names("column", schema.columns)
     for name in sorted({name for name in columns if columns.count(name) > 1}):
@@ -294,23 +294,23 @@ def _entity_faults(schema: Schema) -> Iterable[str]:
     if not schema.entities:
         yield "no entity is declared; declare at least one"
     yield from _names("entity", (entity.name for entity in schema.entities))
-    seen: dict[str, str] = {"events": "the events", "requests": "the requests", "request_features": "the request"}
-    known: dict[tuple[str, ...], str] = {}
+    owner_of: dict[str, str] = {"events": "the events", "requests": "the requests", "request_features": "the request"}
+    by_keys: dict[tuple[str, ...], str] = {}
     for entity in schema.entities:
         name = f"entity `{entity.name}`"
         for key in entity.join_keys:
             if key not in (*schema.keys, *schema.labels):
-                known_keys = ", ".join((*schema.keys, *schema.labels))
-                yield f"{name} has the key `{key}`, which is no key or label of the events ({known_keys})"
+                valid_keys = ", ".join((*schema.keys, *schema.labels))
+                yield f"{name} has the key `{key}`, which is no key or label of the events ({valid_keys})"
         if not entity.join_keys or len(set(entity.join_keys)) < len(entity.join_keys):
             yield f"{name} has no keys, or one of them twice"
-        if entity.join_keys in known:
-            yield f"{name} has the same keys as `{known[entity.join_keys]}`; keep one of them"
-        known[entity.join_keys] = entity.name
+        if entity.join_keys in by_keys:
+            yield f"{name} has the same keys as `{by_keys[entity.join_keys]}`; keep one of them"
+        by_keys[entity.join_keys] = entity.name
         for taken in (entity.name, entity.frame, entity.view):
-            if taken in seen:
-                yield f"{name} is called as {seen[taken]} are (`{taken}`); rename it"
+            if taken in owner_of:
+                yield f"{name} is called as {owner_of[taken]} are (`{taken}`); rename it"
         for taken in {entity.name, entity.frame, entity.view}:
-            seen[taken] = name
+            owner_of[taken] = name
         if len(entity.join_keys) > 1 and entity.index in schema.columns:
             yield f"{name} needs the name `{entity.index}`, which a column has; rename one of them"

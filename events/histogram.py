@@ -1,4 +1,4 @@
-"""Counts of values by upper bounds, kept by one thread and read by others: what Prometheus makes quantiles of."""
+"""Counts of values by upper bounds, kept by one thread and read by others; Prometheus makes quantiles of them."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ class Histogram:
 
     def __add__(self, other: "Histogram") -> "Histogram":
         """Return the values of both, which have the same bounds."""
-        both = Histogram(self._bounds)
-        both._counts = [sum(counts) for counts in zip(self._counts, other._counts, strict=True)]
-        both.sum = self.sum + other.sum
-        return both
+        total = Histogram(self._bounds)
+        total._counts = [sum(counts) for counts in zip(self._counts, other._counts, strict=True)]
+        total.sum = self.sum + other.sum
+        return total
 
     def cumulative(self) -> list[tuple[str, int]]:
         """Return each bound as text, with the number of values up to it; the last bound is `+Inf`."""
-        named = [*(f"{bound:g}" for bound in self._bounds), "+Inf"]
-        return list(zip(named, accumulate(self._counts.copy()), strict=True))
+        labels = [*(f"{bound:g}" for bound in self._bounds), "+Inf"]
+        return list(zip(labels, accumulate(self._counts.copy()), strict=True))

@@ -1,4 +1,4 @@
-"""What follows an event from its sender until features have it: nothing, unless somebody traces (`events.tracing`)."""
+"""Traces events from their sender until features have them; does nothing unless tracing is on (`events.tracing`)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -27,10 +27,10 @@ class Sending(Protocol):
 
     @property
     def headers(self) -> list[tuple[str, bytes]] | None:
-        """What it carries."""
+        """The message's headers."""
 
     def end(self, error: str = "") -> None:
-        """Kafka has it, or refused it."""
+        """Note that Kafka has the message, or refused it."""
 
 
 class Trace(Protocol):
@@ -61,4 +61,4 @@ class _NoTrace:
 
 
 NO_TRACE: Trace = _NoTrace()
-"""Where nobody traces."""
+"""Records nothing."""

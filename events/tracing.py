@@ -20,13 +20,13 @@ __all__ = ["EventTracing", "provider_of"]
 _W3C = TraceContextTextMapPropagator()
 
 _MOST_LINKS = 128
-"""As many as OpenTelemetry keeps of one span by default."""
+"""OpenTelemetry's default limit of the links of a span."""
 
 
 def provider_of(service: str, endpoint: str, exporter: SpanExporter | None = None) -> TracerProvider:
-    """Return what sends a service's spans in the background, to `endpoint` (OTLP over HTTP) or by a given exporter.
+    """Return a provider of a service's spans, sent in the background to `endpoint` (OTLP over HTTP) or by `exporter`.
 
-    Which are sampled, OpenTelemetry's own variables say (`OTEL_TRACES_SAMPLER`).
+    OpenTelemetry's own variables say which are sampled (`OTEL_TRACES_SAMPLER`).
     """
     resource = Resource.create({"service.name": service, "service.version": version("encore-features")})
     provider = TracerProvider(resource=resource)
@@ -52,7 +52,7 @@ class EventTracing:
     def folded(self, batch: Batch) -> None:
         """Make the span of a batch, linked to the spans of its events that are sampled."""
         carriers = ({TRACE_HEADER: parent} for parent in batch.parents)
-        contexts = (get_current_span(_W3C.extract(one, Context())).get_span_context() for one in carriers)
+        contexts = (get_current_span(_W3C.extract(carrier, Context())).get_span_context() for carrier in carriers)
         links = [Link(context) for context in contexts if context.is_valid and context.trace_flags.sampled]
         span = self._tracer.start_span(
             f"process {batch.topic}",

@@ -29,7 +29,7 @@ WINDOWS = {
 
 
 def define(shop: ft.EntitySet) -> list[Any]:
-    """The features over an entity set with the frames `events`, `requests`, and one an entity."""
+    """Return the features over an entity set with the frames `events`, `requests`, and one an entity."""
     user, product, pair = (_of_any(shop, entity) for entity in (USER, PRODUCT, USER_PRODUCT))
     user |= _of_user(shop, user) | _of_returns(shop, USER, user) | _of_offers(shop, USER, user)
     user |= _of_orders(shop, USER, ("30d", "90d", "180d"))
@@ -42,7 +42,7 @@ def define(shop: ft.EntitySet) -> list[Any]:
 
 
 def _of_any(shop: ft.EntitySet, entity: Entity) -> dict[str, Any]:
-    """Features that user, product and their pair have: lifetime, recency, windows."""
+    """Return the features that user, product and their pair have: lifetime, recency, windows."""
     kind = ft.Feature(shop["events"].ww["event_type"])
     viewed, carted, purchased = kind == "view", kind == "add_to_cart", kind == "purchase"
     over = _over(shop, entity)
@@ -68,20 +68,20 @@ def _of_any(shop: ft.EntitySet, entity: Entity) -> dict[str, Any]:
     return {f"{entity.name}_{name}": feature for name, feature in features.items()}
 
 
-def _of_user(shop: ft.EntitySet, of: dict[str, Any]) -> dict[str, Any]:
+def _of_user(shop: ft.EntitySet, base: dict[str, Any]) -> dict[str, Any]:
     distinct_viewed, distinct_purchased = _distinct(shop, "product_id", USER)
     return {
         "user_distinct_products_viewed": distinct_viewed,
         "user_distinct_products_purchased": distinct_purchased,
-        "user_repeat_purchase_count": of["user_purchase_count"] - distinct_purchased,
-        "user_view_to_purchase_rate": _rate(of["user_purchase_count"], of["user_view_count"]),
-        "user_cart_to_purchase_rate": _rate(of["user_purchase_count"], of["user_cart_count"]),
-        "user_add_to_cart_rate_30d": _rate(of["user_carts_30d"], of["user_views_30d"]),
+        "user_repeat_purchase_count": base["user_purchase_count"] - distinct_purchased,
+        "user_view_to_purchase_rate": _rate(base["user_purchase_count"], base["user_view_count"]),
+        "user_cart_to_purchase_rate": _rate(base["user_purchase_count"], base["user_cart_count"]),
+        "user_add_to_cart_rate_30d": _rate(base["user_carts_30d"], base["user_views_30d"]),
     }
 
 
 def _of_orders(shop: ft.EntitySet, entity: Entity, windows: tuple[str, ...]) -> dict[str, Any]:
-    """Features of orders, of which a basket of many lines is one."""
+    """Return the features of orders, of which a basket of many lines is one."""
     event = shop["events"].ww
     purchased = ft.Feature(event["event_type"]) == "purchase"
 
@@ -101,17 +101,17 @@ def _of_orders(shop: ft.EntitySet, entity: Entity, windows: tuple[str, ...]) -> 
     return {f"{entity.name}_{name}": feature for name, feature in features.items()}
 
 
-def _of_product(shop: ft.EntitySet, of: dict[str, Any]) -> dict[str, Any]:
+def _of_product(shop: ft.EntitySet, base: dict[str, Any]) -> dict[str, Any]:
     viewers, buyers = _distinct(shop, "user_id", PRODUCT)
     return {
         "product_distinct_viewers": viewers,
         "product_distinct_buyers": buyers,
-        "product_repeat_purchase_rate": _rate(of["product_purchase_count"] - buyers, of["product_purchase_count"]),
+        "product_repeat_purchase_rate": _rate(base["product_purchase_count"] - buyers, base["product_purchase_count"]),
     }
 
 
-def _of_returns(shop: ft.EntitySet, entity: Entity, of: dict[str, Any]) -> dict[str, Any]:
-    """What came back, and the spend that is left; of who buys or is bought often, also as a rate."""
+def _of_returns(shop: ft.EntitySet, entity: Entity, base: dict[str, Any]) -> dict[str, Any]:
+    """Return what came back, and the spend that is left; of users and products also the rate of returns."""
     over, name = _over(shop, entity), entity.name
     returned = ft.Feature(shop["events"].ww["event_type"]) == "return"
     count = over("event_id", primitives.Count, where=returned)
@@ -119,23 +119,23 @@ def _of_returns(shop: ft.EntitySet, entity: Entity, of: dict[str, Any]) -> dict[
     features = {
         f"{name}_return_count": count,
         f"{name}_returned_amount": amount,
-        f"{name}_net_spend": of[f"{name}_total_spend"] - amount,
+        f"{name}_net_spend": base[f"{name}_total_spend"] - amount,
     }
     if entity is not USER_PRODUCT:
-        features[f"{name}_return_rate"] = _rate(count, of[f"{name}_purchase_count"])
+        features[f"{name}_return_rate"] = _rate(count, base[f"{name}_purchase_count"])
     return features
 
 
-def _of_offers(shop: ft.EntitySet, entity: Entity, of: dict[str, Any]) -> dict[str, Any]:
-    """How much of the spend discounts were; of users also which devices and brands they buy by."""
+def _of_offers(shop: ft.EntitySet, entity: Entity, base: dict[str, Any]) -> dict[str, Any]:
+    """Return the share of discounts in the spend; of users also which devices and brands they buy by."""
     event, over, name = shop["events"].ww, _over(shop, entity), entity.name
     purchased = ft.Feature(event["event_type"]) == "purchase"
     off = over("discount", primitives.Sum, where=purchased)
-    features = {f"{name}_discount_rate": _rate(off, of[f"{name}_total_spend"])}
+    features = {f"{name}_discount_rate": _rate(off, base[f"{name}_total_spend"])}
     if entity is USER:
         handheld = ft.Feature(event["device"]).isin(["mobile", "tablet"])
         by_hand = over("event_id", primitives.Count, where=purchased & handheld)
-        features["user_mobile_purchase_share"] = _rate(by_hand, of["user_purchase_count"])
+        features["user_mobile_purchase_share"] = _rate(by_hand, base["user_purchase_count"])
         features["user_top_brand_share"] = over("brand", TopShare(1), where=purchased)
     return features
 
@@ -150,7 +150,7 @@ def _of_user_category(shop: ft.EntitySet) -> dict[str, Any]:
 
 
 def _of_few(shop: ft.EntitySet, entity: Entity) -> dict[str, Any]:
-    """Features of an entity that is a label of events: fewer, since every event that has the label pays for them."""
+    """Return the features of an entity that is a label of events: few, for each event with the label pays for them."""
     kind = ft.Feature(shop["events"].ww["event_type"])
     viewed, purchased = kind == "view", kind == "purchase"
     over = _over(shop, entity)
@@ -169,7 +169,7 @@ def _of_few(shop: ft.EntitySet, entity: Entity) -> dict[str, Any]:
 
 
 def _over(shop: ft.EntitySet, entity: Entity) -> Callable[..., Any]:
-    """Return what makes a feature of an entity from a column of its events, a primitive and options."""
+    """Return a function that makes a feature of an entity from a column of its events, a primitive and options."""
     event = shop["events"].ww
 
     def over(column: str, primitive: Any, **options: Any) -> Any:
@@ -178,13 +178,13 @@ def _over(shop: ft.EntitySet, entity: Entity) -> Callable[..., Any]:
     return over
 
 
-def _of_request(shop: ft.EntitySet, of: dict[str, Any]) -> dict[str, Any]:
-    """Features known only at request time: the request's amount and time, with the entities' features."""
+def _of_request(shop: ft.EntitySet, base: dict[str, Any]) -> dict[str, Any]:
+    """Return the features known only at request time: the request's amount and time, with the entities' features."""
     request = shop["requests"].ww
     amount, asked_at = ft.Feature(request["request_amount"]), ft.Feature(request["timestamp"])
 
     def asked_about(name: str) -> Any:
-        return ft.DirectFeature(of[name], "requests")
+        return ft.DirectFeature(base[name], "requests")
 
     return {
         "request_amount": amount,
@@ -200,7 +200,7 @@ def _of_request(shop: ft.EntitySet, of: dict[str, Any]) -> dict[str, Any]:
 
 
 def _distinct(shop: ft.EntitySet, column: str, entity: Entity) -> tuple[Any, Any]:
-    """Counts of distinct values of `column`: among an entity's views, and among its purchases."""
+    """Return the counts of distinct values of `column`: among an entity's views, and among its purchases."""
     event = shop["events"].ww
     kind = ft.Feature(event["event_type"])
     viewed, purchased = (

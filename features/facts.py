@@ -49,8 +49,8 @@ def fact_class(schema: Schema) -> type[Fact]:
     """Return the class of a schema's facts: labels are None and measures their defaults where they are not given."""
     required = [measure.name for measure in schema.measures if measure.default is None]
     others = [measure for measure in schema.measures if measure.default is not None]
-    defaults = [*(None for _ in schema.labels), *(round((one.default or 0) * one.unit) for one in others)]
-    fields = [*_ALWAYS, *schema.keys, *required, *schema.labels, *(one.name for one in others)]
+    defaults = [*(None for _ in schema.labels), *(round((measure.default or 0) * measure.unit) for measure in others)]
+    fields = [*_ALWAYS, *schema.keys, *required, *schema.labels, *(measure.name for measure in others)]
     return cast("type[Fact]", namedtuple("Fact", fields, defaults=defaults))
 
 
@@ -58,7 +58,7 @@ def fact_class(schema: Schema) -> type[Fact]:
 def fact_maker(schema: Schema) -> Callable[[Event], Fact]:
     """Return the function that makes facts of a schema's events.
 
-    It is compiled from source, since it runs for every event; only names that the schema has checked are written there.
+    It is compiled from source, since it runs for every event; the source holds only names that the schema has checked.
     """
     made = fact_class(schema)
     measures = {measure.name: measure for measure in schema.measures}
@@ -70,8 +70,8 @@ def fact_maker(schema: Schema) -> Callable[[Event], Fact]:
             parts.append(f"event.{name} or None" if name in schema.labels else f"event.{name}")
     always = "event.event_type, to_micros(event.timestamp), event.event_id"
     source = f"lambda event: new(Fact, ({always}, {''.join(f'{part}, ' for part in parts)}))"
-    known = {"new": tuple.__new__, "Fact": made, "to_micros": to_micros}
-    return cast("Callable[[Event], Fact]", eval(source, known))  # noqa: S307 - of what a schema holds, as said above
+    names = {"new": tuple.__new__, "Fact": made, "to_micros": to_micros}
+    return cast("Callable[[Event], Fact]", eval(source, names))  # noqa: S307 - of what a schema holds, as said above
 
 
 def _in_units(measure: Measure) -> str:
@@ -98,9 +98,9 @@ class Touch(NamedTuple):
 
 
 def touches(schema: Schema) -> list[Touch]:
-    """Return how a schema's facts name its entities, those of most keys first, and of as many keys the shared last."""
+    """Return how a schema's facts name its entities: those of most keys first, of as many keys the shared ones last."""
     fields, ordered_by = fact_class(schema)._fields, schema.ordered_by
-    entities = sorted(schema.entities, key=lambda one: (-len(one.join_keys), ordered_by not in one.join_keys))
+    entities = sorted(schema.entities, key=lambda entity: (-len(entity.join_keys), ordered_by not in entity.join_keys))
     return [
         Touch(
             entity,

@@ -84,7 +84,7 @@ class Kind:
     words: str = ""
 
 
-def _one(_field: int, _parameter: int) -> Step:
+def _increment(_field: int, _parameter: int) -> Step:
     return lambda old, _fact: old + 1
 
 
@@ -140,7 +140,7 @@ def _listed(
 
 
 KINDS: dict[str, Kind] = {
-    "count": Kind(0, _one, _add, tiled=True, additive=True, grows=True, words="number of {events}"),
+    "count": Kind(0, _increment, _add, tiled=True, additive=True, grows=True, words="number of {events}"),
     "sum": Kind(
         0,
         lambda field, _: lambda old, fact: old + fact[field],
@@ -167,7 +167,7 @@ KINDS: dict[str, Kind] = {
         0, lambda field, _: lambda old, fact: old + fact[TIMESTAMP] * fact[field], _add, most_bytes=lambda _: _WIDE
     ),
     # Folded only where the state of entity and value together shows that the event is a first.
-    "distinct": Kind(0, _one, _add, words="number of distinct {column} among {events}"),
+    "distinct": Kind(0, _increment, _add, words="number of distinct {column} among {events}"),
     "min": Kind(
         None,
         _least,

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 IDLE = "1 hour"
-"""The idle time that ends an order without an id, where nobody says."""
+"""The idle time that ends an order without an id, by default."""
 
 
 class _OfOrders(primitives.AggregationPrimitive):  # type: ignore[misc]
@@ -68,11 +68,16 @@ def _orders(ids: pd.Series, times: pd.Series, idle: int) -> list[int]:
             tiles.setdefault(at // idle, []).append(at)
         else:
             named.setdefault(order, []).append(at)
-    kept = sorted([*((max(of) // idle, order, of) for order, of in named.items()), *((t, "", tiles[t]) for t in tiles)])
+    kept = sorted(
+        [
+            *((max(order_times) // idle, order, order_times) for order, order_times in named.items()),
+            *((t, "", tiles[t]) for t in tiles),
+        ]
+    )
     kept = kept[-MOST_ORDERS:]
-    loose = [of for _, order, of in kept if not order]
-    joined = {max(one) for one, other in pairwise(loose) if min(other) - max(one) <= idle}
-    return sorted(max(of) for _, order, of in kept if order or max(of) not in joined)
+    loose = [order_times for _, order, order_times in kept if not order]
+    joined = {max(earlier) for earlier, later in pairwise(loose) if min(later) - max(earlier) <= idle}
+    return sorted(max(order_times) for _, order, order_times in kept if order or max(order_times) not in joined)
 
 
 class OrderCount(_OfOrders):

@@ -1,4 +1,4 @@
-"""Featuretools primitives of Encore: of known ones, the results that a shop wants for empty input, and new ones.
+"""Featuretools primitives of Encore: known ones with the results that a shop wants for empty input, and new ones.
 
 A count is 0 over nothing, a rate or a value is null: Featuretools' own NumUnique returns null over no rows, and
 DivideNumeric infinity for a division by zero. Each new primitive is its formula, slow and plain, over the events that
@@ -121,7 +121,7 @@ class NumUniqueUpTo(_OfLabels):
 
 
 class NthLast(primitives.AggregationPrimitive):  # type: ignore[misc]
-    """The value of the `n`-th last event (1: the last); of one time, the greater values are the later ones."""
+    """The value of the `n`-th last event (1: the last); of equal times, the greater values are the later ones."""
 
     name = "nth_last"
     input_types: ClassVar[list[Any]] = [NUMBER, TIME]
@@ -241,7 +241,7 @@ class _Session(primitives.AggregationPrimitive):  # type: ignore[misc]
         return of_sessions
 
     def _value(self, runs: list[list[int]]) -> Any:
-        """Return the value of sessions, each the times of its events; the last is the present one, if only empty."""
+        """Return the value of sessions, each the times of its events; the last is the present one, even if empty."""
         raise NotImplementedError
 
 

@@ -30,7 +30,7 @@ _LAST_S = 2 ** (8 * _TIME) - 1
 
 
 def token_of(event_id: str) -> bytes:
-    """Return the eight bytes that stand for an id: BLAKE2b of its UTF-8."""
+    """Return the eight-byte token of an id: BLAKE2b of its UTF-8."""
     return blake2b(event_id.encode(), digest_size=_TOKEN).digest()
 
 
@@ -43,7 +43,7 @@ class Entry(NamedTuple):
 
 
 class Seen:
-    """What one partition brought a state lately: entries in the order of their offsets.
+    """What one partition lately brought a state: entries in the order of their offsets.
 
     An entry's time is when its event arrived, or an earlier one where that was later: so times never fall.
     `forgotten`: the last offset of those that are not remembered any more; -1 before there are any.

@@ -169,14 +169,14 @@ def orders(idle_us: int) -> Summary:
         return entry[0] // idle_us, entry[1] if isinstance(entry[1], str) else ""
 
     def merge(left: list[Any], right: list[Any]) -> list[Any]:
-        found: dict[Any, list[Any]] = {}
+        merged: dict[Any, list[Any]] = {}
         for entry in (*left, *right):
-            same = found.get(own(entry), entry)
+            same = merged.get(own(entry), entry)
             last, name = max(entry[0], same[0]), entry[1]
             if not isinstance(name, str):
                 name = last - min(entry[0] - name, same[0] - same[1])
-            found[own(entry)] = [last, name]
-        return sorted(found.values(), key=place)[-MOST_ORDERS:]
+            merged[own(entry)] = [last, name]
+        return sorted(merged.values(), key=place)[-MOST_ORDERS:]
 
     return Summary(lambda old, at, order: merge(old or [], [[at, 0 if order is None else order]]), merge)
 

@@ -1,1 +1,1 @@
-"""Models: from point-in-time examples to a model version on disk, and to scores."""
+"""Models: training from point-in-time examples, model versions on disk, and scoring."""

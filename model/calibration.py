@@ -1,4 +1,4 @@
-"""The calibration of a model, from an estimator's score to a probability, as its metadata stores it."""
+"""The calibration of a model, from an estimator's score to a probability, as stored in its metadata."""
 
 import msgspec
 
@@ -6,7 +6,7 @@ __all__ = ["Calibration"]
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """log-odds of yes = slope * score + intercept, of the estimator's own score."""
+    """Calibration parameters: log-odds of yes = slope * score + intercept, with the estimator's own score."""
 
     slope: float
     intercept: float

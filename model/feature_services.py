@@ -1,4 +1,4 @@
-"""The feature services of targets: what Feast's pages tell of the models that use one."""
+"""The feature services of targets, with descriptions of the models that use them, which Feast's pages show."""
 
 from collections.abc import Iterable
 
@@ -10,23 +10,23 @@ __all__ = ["feature_services"]
 
 
 def feature_services(targets: Iterable[Target]) -> tuple[Service, ...]:
-    """Return the services of targets, each once, with every model that uses it."""
-    using: dict[str, list[Target]] = {}
+    """Return the distinct services of targets, each with every model that uses it."""
+    by_service: dict[str, list[Target]] = {}
     for target in targets:
-        using.setdefault(target.feature_service, []).append(target)
+        by_service.setdefault(target.feature_service, []).append(target)
     return tuple(
         Service(
             name,
             "Every feature that models may use which answer: "
-            + "; ".join(f"{one.name}, whether {one.meaning} within {_horizon(one.horizon_us)}" for one in users)
+            + "; ".join(f"{user.name}, whether {user.meaning} within {_horizon(user.horizon_us)}" for user in users)
             + ".",
             {
-                "models": ", ".join(one.name for one in users),
-                "asked at": ", ".join(dict.fromkeys(kind for one in users for kind in one.trigger)),
-                "horizon": ", ".join(dict.fromkeys(_horizon(one.horizon_us) for one in users)),
+                "models": ", ".join(user.name for user in users),
+                "asked at": ", ".join(dict.fromkeys(kind for user in users for kind in user.trigger)),
+                "horizon": ", ".join(dict.fromkeys(_horizon(user.horizon_us) for user in users)),
             },
         )
-        for name, users in using.items()
+        for name, users in by_service.items()
     )
 
 

@@ -1,8 +1,8 @@
 """Interventions against abandoned carts: a table of rules, by rising probability of abandonment.
 
-An intervention rescues a share of the carts that would be abandoned, as `data.discount` says; its estimated margin
-impact is the gain of that. The shares are a shop's own to measure (`model.evaluation.uplift`); those of
-`DEFAULT_RULES` are plausible, and an assumption.
+An intervention rescues a share of the carts that would be abandoned (`data.discount`); its estimated margin impact is
+the gain from these. Each shop has to measure its own shares (`model.evaluation.uplift`); those of `DEFAULT_RULES` are
+plausible assumptions.
 """
 
 from itertools import pairwise
@@ -21,10 +21,10 @@ Basis = Literal["assumed", "measured"]
 
 
 class InterventionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An intervention from a probability on.
+    """An intervention, and the probability of abandonment from which it applies.
 
-    `margin` and `discount` are shares of the amount, `rescued` of lost carts: with the 95 % interval
-    `rescued_interval` where it was measured, and assumed otherwise.
+    `margin` and `discount` are shares of the amount; `rescued` is a share of lost carts, with the 95 % interval
+    `rescued_interval` if it was measured, and assumed otherwise.
     """
 
     risk_level: RiskLevel
@@ -37,14 +37,14 @@ class InterventionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def basis(self) -> Basis:
-        """Where `rescued` is from."""
+        """Whether `rescued` is assumed or measured."""
         return "assumed" if self.rescued_interval is None else "measured"
 
 
 class Intervention(msgspec.Struct, frozen=True):
-    """The recommended intervention; its impact is in the amount's currency, null where the amount is unknown.
+    """The recommended intervention; its impact is in the amount's currency, null if the amount is unknown.
 
-    `impact_basis` says whether the impact follows from an assumption or from an A/B log.
+    `impact_basis` is whether the impact follows from an assumption or from an A/B log.
     """
 
     risk_level: RiskLevel
@@ -63,7 +63,7 @@ DEFAULT_RULES = (
 def intervene(
     probability: float, amount: float | None, rules: tuple[InterventionRule, ...] = DEFAULT_RULES
 ) -> Intervention:
-    """Return the recommendation for a probability of abandonment: of the rules that begin at or below it, the last."""
+    """Return the recommendation for a probability of abandonment, by the last rule that begins at or below it."""
     rule = next(rule for rule in reversed(rules) if rule.from_probability <= probability)
     share = discount.gain(1 - probability, rule.rescued, rule.discount, rule.margin)
     impact = None if amount is None else amount * share
@@ -73,7 +73,7 @@ def intervene(
 def parse_rules(text: str) -> tuple[InterventionRule, ...]:
     """Parse rules from JSON: a list of objects with `InterventionRule`'s fields, ascending, the first from 0.
 
-    An empty text means the default rules. Raises `ConfigurationError`, in one line, for anything else.
+    Empty text means the default rules. Raises `ConfigurationError`, in one line, for anything else.
     """
     if not text.strip():
         return DEFAULT_RULES

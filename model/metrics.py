@@ -1,4 +1,4 @@
-"""The metrics of a model, as values that are stored with it, served and drawn."""
+"""The metrics of a model, as data that is stored with it, served and plotted."""
 
 import msgspec
 
@@ -29,15 +29,15 @@ METRIC_NAMES = {
 """Display names of the metrics of `Metrics`. Of the last three, lower is better."""
 
 Interval = tuple[float, float]
-"""A 95 % interval: the bounds between which 95 % of the resamples lie."""
+"""A 95 % interval, from resampling: its lower and upper bound."""
 
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True):
-    """How well scores rank, decide and predict, on `rows` examples with a share `base_rate` of yes.
+    """Quality of scores in ranking, decisions and probabilities, on `rows` examples with a share `base_rate` of yes.
 
     `precision`, `recall` and `f1` are at the model's threshold, `precision_at_5pct` among the highest-scoring twentieth
     of the examples. `brier`, `log_loss` (nats) and `ece`, the expected calibration error over ten bins of equal counts
-    (Naeini et al., 2015), are null where a score is no probability.
+    (Naeini et al., 2015), are null if scores are not probabilities.
     """
 
     rows: int
@@ -63,7 +63,7 @@ class Confusion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
-    """A segment of the test's examples; `metrics` is null where it has too few, or one class only."""
+    """A segment of the test's examples; `metrics` is null if it has too few, or one class only."""
 
     rows: int
     base_rate: float
@@ -71,7 +71,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """A threshold of the questions of one kind alone, chosen on the validation's, and the test's metrics at it."""
+    """A threshold for one kind of questions, chosen on those of the validation, and metrics of the test's at it."""
 
     threshold: float
     metrics: Metrics
@@ -85,7 +85,7 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LearningPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """How well the estimator ranks the test after learning from the newest `rows` examples, of `days` days."""
+    """Ranking metrics of the test after learning from the newest `rows` examples, of `days` days."""
 
     days: float
     rows: int
@@ -100,7 +100,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     by kind and name. `intervals` are by `model`, baseline, and `model over <baseline>` (its lead), then by metric, from
     `resamples` of the test's users with replacement (a user's examples stay together). `curves` are `roc`, `pr`,
     `calibration`, `scores_no`, `scores_yes`. `learning` is the learning curve, the shortest history first. `decisions`
-    are by when a question is asked, `at once` (at its trigger) or `later`, where the validation has enough of it.
+    are by when a question is asked, `at once` (at its trigger) or `later`, if the validation has enough of the kind.
     """
 
     lift: tuple[float, ...]
@@ -116,7 +116,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 class Histogram(msgspec.Struct, frozen=True):
     """Shares of a feature's values in the bins (-inf, edges[0]], ..., (edges[-1], inf), missing.
 
-    `moved`: the population stability index between the values before these and these themselves; 0 where unknown.
+    `moved`: the population stability index of these values against the earlier half; 0 if unknown.
     """
 
     edges: tuple[float, ...]

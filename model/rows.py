@@ -1,4 +1,4 @@
-"""Feature rows as a model's input."""
+"""Conversion of feature rows to a model's input."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,8 @@ __all__ = ["float32_rows"]
 
 
 def float32_rows(values: ArrayLike | Sequence[Sequence[float | None]]) -> NDArray[np.float32]:
-    """Round numbers to float32; None becomes NaN (missing), and what is too large for 32 bits infinite."""
+    """Round numbers to float32; None becomes NaN (missing), and values too large for 32 bits become infinite."""
     if isinstance(values, np.ndarray) and values.dtype == np.float32:
-        return np.ascontiguousarray(values)  # without `errstate`, which costs a microsecond per row scored
+        return np.ascontiguousarray(values)  # avoids `errstate`, which costs a microsecond per scored row
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(values, np.float32)

@@ -1,4 +1,4 @@
-"""The questions that models answer: what triggers them, what answers them, within which horizon, and what yes means."""
+"""The questions that models answer: their triggers, answers, horizons, and the meaning of yes."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,27 +25,28 @@ __all__ = [
 
 
 SESSION_IDLE_US = 30 * 60 * MICROS
-"""A user's session ends where no event of theirs follows within this time."""
+"""A user's session ends if no event of theirs follows within this time."""
 
 LabelRule = Literal["follows", "does_not_follow", "follows_in_next_session"]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A yes-or-no question about what the schema asks, raised at each event of a type in `trigger`.
+    """A yes-or-no question about entities that the schema asks about, asked at each event of a type in `trigger`.
 
-    The label is found among the later events of the same `entity`, one that the schema asks about (such as the user and
-    the product, or the user whatever the product), strictly after the question and at most `horizon_us` microseconds
-    after it. By `rule` it is 1 when
+    The label depends on the later events of the same `entity`, one that the schema asks about (such as the user and the
+    product, or the user with any product), strictly after the question and at most `horizon_us` microseconds after it.
+    By `rule` it is 1 if
 
-    - `follows`: an event of type `label` is there;
-    - `does_not_follow`: none is there;
-    - `follows_in_next_session`: one is there in the next session of whom events are ordered by (the user), sessions
-      being cut by `SESSION_IDLE_US`.
+    - `follows`: there is an event of type `label`;
+    - `does_not_follow`: there is none;
+    - `follows_in_next_session`: there is one in the next session of the entity by which events are ordered (the user),
+      with sessions separated by `SESSION_IDLE_US`.
 
-    A question whose horizon extends past the log has no label yet and is no example. With `asked_later` each is also
-    asked some time after its event (see `model.examples.spine`); without, an answer is worthless by then. `meaning`
-    says in words what label 1 means; `feature_service` is Feast's, by default of the target's own name.
+    A question whose horizon extends past the log has no label yet, and is not an example. With `asked_later`, each
+    question is also asked some time after its event (see `model.examples.spine`); without, answers are assumed to be
+    worthless by then. `meaning` describes label 1 in words; `feature_service` is Feast's, by default named like the
+    target.
     """
 
     name: str
@@ -102,30 +103,30 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 def targets_of(project: Project = DEFAULT) -> dict[str, Target]:
-    """Return every target that a project declares, by name; the first is meant where none is named.
+    """Return every target that a project declares, by name; the first is the default.
 
-    Raises DefinitionError for one that its schema cannot answer.
+    Raises DefinitionError for a target that its schema cannot answer.
     """
-    found = project.declared("targets", "TARGETS")
-    if not isinstance(found, Mapping | Sequence):
+    declared = project.declared("targets", "TARGETS")
+    if not isinstance(declared, Mapping | Sequence):
         raise DefinitionError(f"{project.file('targets')}: TARGETS is no list of targets")
-    targets = list[Any](found.values() if isinstance(found, Mapping) else found)
+    targets = list[Any](declared.values() if isinstance(declared, Mapping) else declared)
     for fault in _faults(targets, project.schema):
         raise DefinitionError(f"{project.file('targets')}: {fault}")
     return {target.name: target for target in targets}
 
 
 def first_target(project: Project) -> str:
-    """Return the name of the target that is meant where none is named. Raises as `targets_of`."""
+    """Return the name of the default target. Raises as `targets_of` does."""
     return next(iter(targets_of(project)))
 
 
 def _faults(targets: list[Any], schema: Schema) -> Iterator[str]:
-    """What targets ask that the schema does not know, each with a way out."""
+    """Yield the faults of targets with respect to the schema, each with a remedy."""
     if not targets:
         yield "TARGETS is empty; declare at least one, or there is nothing to train"
     names = [target.name for target in targets if isinstance(target, Target)]
-    asked = [entity.name for entity in schema.asked]
+    entity_names = [entity.name for entity in schema.asked]
     for target in targets:
         if not isinstance(target, Target):
             yield f"TARGETS holds {target!r:.80}, which is no Target"
@@ -136,14 +137,14 @@ def _faults(targets: list[Any], schema: Schema) -> Iterator[str]:
         for kind in (*target.trigger, target.label):
             if kind not in schema.type_names:
                 yield f"{name} asks about {kind!r:.80}; the event types are {', '.join(schema.type_names)}"
-        if target.entity not in asked:
-            yield f"{name} is about {target.entity!r:.80}; questions name {', '.join(asked) or 'nothing (asks)'}"
+        if target.entity not in entity_names:
+            yield f"{name} is about {target.entity!r:.80}; questions name {', '.join(entity_names) or 'nothing (asks)'}"
         if target.rule == "follows_in_next_session" and schema.ordered_by not in schema.asks:
             yield f"{name} asks about sessions of a {schema.ordered_by}, whom no question names: add it to `asks`"
 
 
 def target_named(name: str, project: Project = DEFAULT) -> Target:
-    """Return the target of that name. Raises ConfigurationError where there is none."""
+    """Return the target of that name. Raises ConfigurationError if there is none."""
     targets = targets_of(project)
     try:
         return targets[name]

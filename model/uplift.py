@@ -1,4 +1,4 @@
-"""What an intervention does, as an A/B log measured it: values that are stored, served and put into the rules."""
+"""Measured effects of interventions from an A/B log, as data that is stored, served and merged into the rules."""
 
 from datetime import datetime
 
@@ -11,10 +11,10 @@ __all__ = ["LevelUplift", "Qini", "Uplift", "UpliftReport", "with_measured"]
 
 
 class LevelUplift(msgspec.Struct, frozen=True, kw_only=True):
-    """An intervention at a risk level: what a table of rules `assumed` that it rescues there, and what was measured.
+    """An intervention at a risk level: the share that its rule `assumed` to be rescued, and the measurements.
 
-    `bought_control` and `bought_treated` are shares, `uplift` is their difference; `rescued` is the share of carts that
-    would be lost. Intervals are of 95 %, by resampled users. Without enough rows in each arm there are none.
+    `bought_control` and `bought_treated` are shares, `uplift` is their difference; `rescued` is the rescued share of
+    carts that would be lost. Intervals are of 95 %, by resampled users. All are null without enough rows in each arm.
     """
 
     risk_level: str
@@ -31,14 +31,14 @@ class LevelUplift(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Qini(msgspec.Struct, frozen=True):
-    """Extra purchases per row over the share of rows treated first, and the area above that of treating at random."""
+    """Extra purchases per treated row by the share of rows treated first, and the area above random treatment."""
 
     curve: Curve
     coefficient: float
 
 
 class Uplift(msgspec.Struct, frozen=True, kw_only=True):
-    """What a trial says: of all rows, by risk level, and Qini curves by the order in which rows are treated."""
+    """The results of a trial: over all rows, by risk level, and Qini curves by the order of treatment."""
 
     rows: int
     treated_share: float
@@ -49,7 +49,7 @@ class Uplift(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpliftReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What an A/B log says of the interventions, by a model's risk levels; `note` says what to doubt."""
+    """The report of an A/B log of interventions, by a model's risk levels; `note` names its limitations."""
 
     target: str
     at: datetime
@@ -61,9 +61,9 @@ class UpliftReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def with_measured(rules: tuple[InterventionRule, ...], uplift: Uplift) -> tuple[InterventionRule, ...]:
-    """Return the rules with what was measured of the same level and intervention instead of what was assumed.
+    """Return the rules, with measured shares in place of assumed ones for the same level and intervention.
 
-    An intervention that was measured to lose carts rescues none.
+    An intervention that lost carts in the measurement counts as rescuing none.
     """
     measured = {(level.risk_level, level.intervention): level for level in uplift.levels}
 
@@ -71,7 +71,7 @@ def with_measured(rules: tuple[InterventionRule, ...], uplift: Uplift) -> tuple[
         level = measured.get((rule.risk_level, rule.intervention))
         if level is None or level.rescued is None:
             return rule
-        found = min(1.0, max(0.0, level.rescued))
-        return msgspec.structs.replace(rule, rescued=found, rescued_interval=level.rescued_interval)
+        rescued = min(1.0, max(0.0, level.rescued))
+        return msgspec.structs.replace(rule, rescued=rescued, rescued_interval=level.rescued_interval)
 
     return tuple(map(replaced, rules))

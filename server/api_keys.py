@@ -20,7 +20,7 @@ from data.units import MICROS
 __all__ = ["ROLES", "ApiKey", "Role", "find_key", "kept_key", "lacks", "make_key", "parse_keys"]
 
 Role = Literal["score", "read", "operate", "admin"]
-"""What a caller may do: ask for scores alone; read all that is known; change models; change what is kept of people."""
+"""What a caller may do: `score` asks for scores only, `read` reads all, `operate` changes models, `admin` user data."""
 
 ROLES: tuple[Role, ...] = get_args(Role)
 
@@ -28,7 +28,7 @@ _KEY = re.compile(rf"([a-z][a-z0-9_-]{{0,31}}):([0-9a-f]{{64}})(?::({'|'.join(RO
 
 
 class ApiKey(NamedTuple):
-    """A caller's key, its role, and the last day (UTC) on which it holds; None: it holds for ever."""
+    """The name, SHA-256 and role of a key, and the last day (UTC) on which it is valid; None: no end."""
 
     name: str
     sha256: str
@@ -43,7 +43,7 @@ class ApiKey(NamedTuple):
         return self.until is not None and datetime.fromtimestamp(now_us / MICROS, UTC).date() > self.until
 
     def refusal(self, role: Role, now_us: int) -> str:
-        """Return why the caller may not do what takes a role; empty where it may."""
+        """Return why the key does not grant a role; empty if it does."""
         if self.has_ended(now_us):
             return f"the key {self.name} ended with {self.until} (UTC); `encore key NAME --until DAY` makes another"
         if lacks(self.role, role):
@@ -53,7 +53,7 @@ class ApiKey(NamedTuple):
 
 
 def lacks(role: Role, needed: Role) -> bool:
-    """Return whether a role may not do what takes the other one."""
+    """Return whether a role is below the needed one."""
     return ROLES.index(role) < ROLES.index(needed)
 
 
@@ -65,9 +65,9 @@ def make_key(name: str, role: Role = "read", until: date | None = None) -> tuple
 
 
 def kept_key(path: Path, name: str) -> ApiKey:
-    """Return the administrator's key whose secret is in a file readable by its owner only; made where there is none.
+    """Return the administrator's key whose secret is in a file that only its owner can read; create a missing file.
 
-    Raises OSError where it can be neither read nor made.
+    Raises OSError if the file can neither be read nor created.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
@@ -79,8 +79,8 @@ def kept_key(path: Path, name: str) -> ApiKey:
 def parse_keys(text: str) -> tuple[ApiKey, ...]:
     """Parse keys from settings: `name:sha256[:role][:last day]`, separated by commas. Raises ValueError."""
     keys = []
-    for one in filter(None, (part.strip() for part in text.split(","))):
-        match = _KEY.fullmatch(one)
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        match = _KEY.fullmatch(entry)
         if match is None:
             raise ValueError(
                 f"a key is name:sha256, then :role ({', '.join(ROLES)}) and :YYYY-MM-DD, its last day, where it has "
@@ -88,10 +88,10 @@ def parse_keys(text: str) -> tuple[ApiKey, ...]:
             )
         name, digest, role, until = match.groups()
         try:
-            last = date.fromisoformat(until) if until else None
+            last_day = date.fromisoformat(until) if until else None
         except ValueError:
             raise ValueError(f"the key {name} ends with {until}, which is no day") from None
-        keys.append(ApiKey(name, digest, cast("Role", role or "read"), last))
+        keys.append(ApiKey(name, digest, cast("Role", role or "read"), last_day))
     if len({key.name for key in keys}) < len(keys):
         raise ValueError("two keys have one name")
     return tuple(keys)
@@ -100,13 +100,13 @@ def parse_keys(text: str) -> tuple[ApiKey, ...]:
 def find_key(keys: Sequence[ApiKey], secret: bytes) -> ApiKey | None:
     """Return the key of a secret, or None, in constant time: every key's hash is compared in full.
 
-    What it may do, `ApiKey.refusal` says.
+    `ApiKey.refusal` says what the key permits.
     """
     if not secret:
         return None
     digest = sha256(secret).hexdigest()
-    found = None
+    matching_key = None
     for key in keys:
         if hmac.compare_digest(key.sha256, digest):
-            found = key
-    return found
+            matching_key = key
+    return matching_key

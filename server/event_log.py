@@ -18,7 +18,7 @@ def open_log(settings: Settings) -> EventLog:
 
 
 def open_batch(settings: Settings) -> "Engine":
-    """Return the engine that batch is on, over the home's event log; the caller closes it."""
+    """Return the configured batch engine over the home's event log; the caller closes it."""
     from features.batch.open import open_engine  # noqa: PLC0415 - it imports DuckDB
 
     return open_engine(

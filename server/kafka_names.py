@@ -1,4 +1,4 @@
-"""What a project's topics and its workers' group are called in Kafka."""
+"""Names of a project's topics, and of its workers' consumer group, in Kafka."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ class KafkaNames(NamedTuple):
 
 
 def kafka_names_of(project: str) -> KafkaNames:
-    """Return a project's names; those of the default project are older than projects."""
+    """Return a project's names; those of the default project predate projects."""
     if project == PROJECT:
         return KafkaNames(EVENTS_TOPIC, PREDICTIONS_TOPIC, f"{PROJECT}-stream")
     return KafkaNames(f"{project}-events", f"{project}-predictions", f"{project}-stream")

@@ -1,4 +1,4 @@
-"""The event log as a table of Apache Iceberg: in which catalog, and under what name."""
+"""The event log as an Apache Iceberg table: its catalog and its name."""
 
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
@@ -24,14 +24,14 @@ _KEPT = "table.json"
 
 
 class TableName(msgspec.Struct, frozen=True):
-    """A table, and the catalog of PyIceberg's own configuration that it is in; without one, the home's."""
+    """A table's name, and its catalog in PyIceberg's configuration; empty: the home's own catalog."""
 
     table: str = "encore.events"
     catalog: str = ""
 
 
 def kept_table(settings: Settings) -> TableName | None:
-    """Return the table that the log is kept as; None where it is not. Raises DataError where nobody can say."""
+    """Return the table that mirrors the log; None if there is none. Raises DataError if its record is damaged."""
     storage = log_storage(settings) / COPIES
     if storage.mark(_KEPT) is None:
         return None
@@ -45,18 +45,18 @@ def kept_table(settings: Settings) -> TableName | None:
 
 
 def keep_table(settings: Settings, name: TableName) -> None:
-    """Have the log kept as a table from now on: the monitor looks to it every ten minutes."""
+    """Mirror the log to a table from now on; the monitor updates it every ten minutes."""
     content = msgspec.json.encode(name)
     (log_storage(settings) / COPIES).put(_KEPT, lambda path: write_whole(path, content))
 
 
 def leave_table(settings: Settings) -> None:
-    """Have the log not kept as a table any more; the table stays in its catalog as it is."""
+    """Stop mirroring the log to a table; the table stays in its catalog as it is."""
     (log_storage(settings) / COPIES).delete(_KEPT)
 
 
 def open_table(settings: Settings, name: TableName) -> "LogTable":
-    """Return the table of the home's log. Raises ConfigurationError where there is no such catalog, or no PyIceberg."""
+    """Return the table of the home's log. Raises ConfigurationError if the catalog or PyIceberg is missing."""
     try:
         import sqlalchemy  # noqa: PLC0415 - the monitor asks only whether there is a table
         from pyiceberg.catalog.sql import SqlCatalog  # noqa: PLC0415 - an extra
@@ -89,11 +89,11 @@ def open_table(settings: Settings, name: TableName) -> "LogTable":
 
 
 def _access(address: str) -> dict[str, str]:
-    """Return how PyIceberg reaches what ENCORE_STORAGE says; credentials are in the environment."""
-    said = dict(parse_qsl(urlsplit(address).query))
-    found = {}
-    if "endpoint_override" in said:
-        found["s3.endpoint"] = f"{said.get('scheme', 'https')}://{said['endpoint_override']}"
-    if "region" in said:
-        found["s3.region"] = said["region"]
-    return found
+    """Return PyIceberg's properties for ENCORE_STORAGE; credentials come from the environment."""
+    query = dict(parse_qsl(urlsplit(address).query))
+    properties = {}
+    if "endpoint_override" in query:
+        properties["s3.endpoint"] = f"{query.get('scheme', 'https')}://{query['endpoint_override']}"
+    if "region" in query:
+        properties["s3.region"] = query["region"]
+    return properties

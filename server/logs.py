@@ -20,18 +20,18 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
-        told: dict[str, Any] = {
+        entry: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
-        told |= {name: value for name, value in vars(record).items() if name not in _ORDINARY}
+        entry |= {name: value for name, value in vars(record).items() if name not in _ORDINARY}
         if request_id.get():
-            told["request_id"] = request_id.get()
+            entry["request_id"] = request_id.get()
         if record.exc_info:
-            told["error"] = self.formatException(record.exc_info)
-        return json.dumps(told, default=str)
+            entry["error"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str)
 
 
 def log_config(kind: Literal["text", "json"]) -> dict[str, Any]:
@@ -45,6 +45,6 @@ def log_config(kind: Literal["text", "json"]) -> dict[str, Any]:
         "root": {"level": "INFO", "handlers": ["stderr"]},
         "loggers": {
             "encore.request": {"level": "INFO" if kind == "json" else "WARNING"},
-            "kafka": {"level": "ERROR"},  # it tells of every connection
+            "kafka": {"level": "ERROR"},  # it logs every connection
         },
     }

@@ -10,19 +10,19 @@ from data.atomic import whole_file
 __all__ = ["MOST_BYTES", "OutputFile"]
 
 MOST_BYTES = 20_000_000
-"""Of an output file; what was before is kept in a second one of as much."""
+"""Maximum size of an output file; older output is kept in a second file of at most the same size."""
 
 _TAIL_BYTES = 64 * 1024
 _LONGEST_LINE = 500
 
 
 class OutputFile:
-    """What is more than `most_bytes` is moved to a file beside it, named `.1`, in the place of what was there."""
+    """An output file of at most `most_bytes`: past that, its content replaces the file beside it named `.1`."""
 
     def __init__(self, path: Path, most_bytes: int = MOST_BYTES) -> None:
         self.path = path
         self.most_bytes = most_bytes
-        self._begun = 0
+        self._child_offset = 0
         self._was_cut = False
 
     @property
@@ -30,15 +30,15 @@ class OutputFile:
         return self.path.with_name(f"{self.path.name}.1")
 
     def open(self) -> IO[bytes]:
-        """Open the file for a child that begins now: it appends, or what it writes after a cut would leave a hole."""
+        """Open the file for a new child, to append: otherwise a write after a truncation would leave a hole."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.keep_short()
         file = self.path.open("ab")
-        self._begun, self._was_cut = file.tell(), False
+        self._child_offset, self._was_cut = file.tell(), False
         return file
 
     def keep_short(self) -> None:
-        """Move what is there away, where it is too much. What the child writes in this moment may be missing."""
+        """Move the content to the older file if it is too large. Output written meanwhile may be lost."""
         try:
             if self.path.stat().st_size <= self.most_bytes:
                 return
@@ -48,24 +48,24 @@ class OutputFile:
             shutil.copyfile(self.path, scratch)
         with self.path.open("r+b") as file:
             file.truncate(0)
-        self._begun, self._was_cut = 0, True
+        self._child_offset, self._was_cut = 0, True
 
     def tail(self, lines: int = 10, *, is_worthy: Callable[[str], bool] = lambda _: True) -> str:
-        """Return the last lines that the child wrote, indented; words where there are none."""
+        """Return the last lines that the child wrote, indented; a placeholder if there are none."""
         worthy = [line[:_LONGEST_LINE] for line in self._text().splitlines() if is_worthy(line)]
         return "\n".join(f"  {line}" for line in worthy[-lines:]) or "  (it is empty)"
 
     def last_line(self) -> str:
-        """Return the last line that the child wrote; nothing where there is none."""
+        """Return the last line that the child wrote; empty if there is none."""
         return "".join(self._text().splitlines()[-1:])[:_LONGEST_LINE]
 
     def _text(self) -> str:
-        # What was cut last may have been its last words.
-        return (_end(self._older, 0) if self._was_cut else "") + _end(self.path, self._begun)
+        # After a cut the last lines of the child may be in the older file.
+        return (_end(self._older, 0) if self._was_cut else "") + _end(self.path, self._child_offset)
 
 
 def _end(path: Path, begin: int) -> str:
-    """Return the end of what a file holds from the byte `begin` on; nothing where there is no file."""
+    """Return the last `_TAIL_BYTES` of a file from byte `begin` on; empty if there is no file."""
     try:
         with path.open("rb") as file:
             end = file.seek(0, 2)

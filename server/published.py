@@ -1,4 +1,4 @@
-"""The published models of a home, which follow those that machines share."""
+"""The home's registry of published models, which follows the shared one."""
 
 from collections.abc import Callable
 
@@ -12,6 +12,6 @@ __all__ = ["open_registry"]
 
 
 def open_registry(settings: Settings, tracked: Callable[[str, str], ModelVersion | None] | None = None) -> Registry:
-    """Return the published models; `tracked` is that of `Registry`. Opening them touches nothing."""
+    """Return the published models; `tracked` is that of `Registry`. Opening reads and writes nothing."""
     shared = models_storage(settings)
     return Registry(settings.models, tracked, None if shared is None else Mirror(shared))

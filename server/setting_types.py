@@ -1,4 +1,4 @@
-"""What the values of settings may be: types that say in a line what is wrong with a value."""
+"""Types of settings' values, whose validators say in one line what is wrong."""
 
 import re
 from pathlib import Path
@@ -50,7 +50,7 @@ PATHS = (
     "KAFKA_CA",
     "REDIS_CA",
 )
-"""Variables of paths, which a project's file names as they are seen from its folder."""
+"""Variables that hold paths; in a project's file they are relative to its folder."""
 
 _ORIGIN = re.compile(r"https?://[^\s/,*]+")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s/,:@\[\]*]+)(:\d{1,5})?")
@@ -62,10 +62,10 @@ def _servers_of(text: str) -> str:
 
 def _matching(pattern: str, complaint: str) -> AfterValidator:
     """Return a validator that refuses, with this complaint, texts and secrets that do not match a pattern entirely."""
-    whole = re.compile(pattern)
+    compiled = re.compile(pattern)
 
     def check(value: Any) -> Any:
-        if not whole.fullmatch(value.get_secret_value() if isinstance(value, SecretStr) else value):
+        if not compiled.fullmatch(value.get_secret_value() if isinstance(value, SecretStr) else value):
             raise ValueError(complaint)
         return value
 
@@ -83,7 +83,7 @@ def _rules_of(text: str) -> str:
 Host = Annotated[
     str,
     _matching(r"[^\s/\[\]]{1,253}|\[[0-9A-Fa-f:.]+\]", "not the name or address of a host"),
-    AfterValidator(lambda host: host.strip("[]")),  # brackets tell an IPv6 address from a port, which is apart here
+    AfterValidator(lambda host: host.strip("[]")),  # brackets separate an IPv6 address from a port, set apart here
 ]
 Memory = Annotated[str, _matching(r"[1-9]\d*(\.\d+)? ?([KMGT]i?B)", "not an amount of memory, such as 512MB or 2GB")]
 SparkMaster = Annotated[
@@ -146,7 +146,7 @@ def bytes_of(memory: str) -> int:
 
 
 def _private_url(url: str) -> str:
-    """Return a URL. Raises ValueError where somebody on the way could change what it gives."""
+    """Return a URL. Raises ValueError if its content could be altered in transit."""
     if not is_private_url(url):
         raise ValueError("not an address that begins with https:// (or http:// on this machine)")
     return url
@@ -168,12 +168,12 @@ def opened(secret: SecretStr | None) -> str | None:
 
 
 def _private_place(place: str) -> str:
-    """Return such a URL, or the path of a file, as an absolute one."""
+    """Return a private URL, or the absolute path of a file."""
     return _private_url(place) if "://" in place else str(Path(place).absolute()) if place else ""
 
 
 def _token_roles(text: str) -> str:
-    """Return what roles of an issuer may do here. Raises ValueError as `parse_roles`."""
+    """Return a valid mapping of an issuer's roles. Raises ValueError as `parse_roles`."""
     parse_roles(text)
     return text
 

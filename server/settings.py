@@ -60,7 +60,7 @@ __all__ = [
 _PREFIX = "ENCORE_"
 
 SECRET = {"REDIS_PASSWORD", "KAFKA_PASSWORD", "MLFLOW_TRACKING_URI", "ENCORE_API_KEYS", "SCHEMA_REGISTRY_URL"}
-"""Variables whose values nobody is to see."""
+"""Variables whose values are secret."""
 
 
 class _InHome:
@@ -210,7 +210,7 @@ class Settings(BaseSettings):
     log: ClassVar[_InHome] = _InHome("log")
     """Folder of the event log, where `storage` does not say otherwise: `server.storage` knows."""
     iceberg: ClassVar[_InHome] = _InHome("iceberg")
-    """The log's table of Iceberg: its catalog, and what says which files it has."""
+    """Folder of the log's Iceberg table: its catalog and metadata."""
     copies: ClassVar[_InHome] = _InHome("copies")
     """Folder of copies of files that are in a bucket."""
     models: ClassVar[_InHome] = _InHome("models")
@@ -236,17 +236,17 @@ class Settings(BaseSettings):
     mlflow: ClassVar[_InHome] = _InHome("mlflow")
     """Folder of MLflow's database and artifacts, where it is not elsewhere."""
     audit_log: ClassVar[_InHome] = _InHome("audit-log")
-    """Folder of the audit log, which outlives what it tells of."""
+    """Folder of the audit log, which outlives the data that it describes."""
     run: ClassVar[_InHome] = _InHome("run")
     """Folder of process ids, and of the processes' output."""
 
     @property
     def declared(self) -> Project:
-        """The project whose schema, features and targets hold."""
+        """The project whose schema, features and targets apply."""
         return self._declared
 
     def declared_by(self, project: Project) -> "Settings":
-        """Return these settings for what a project declares."""
+        """Return a copy of these settings for a project's declarations."""
         settings = self.model_copy()
         settings._declared = project  # noqa: SLF001 - our own
         return settings
@@ -274,12 +274,12 @@ class Settings(BaseSettings):
 
     @property
     def run_log_bytes(self) -> int:
-        """How large the output of a part of `encore up` may become, and as much again for what was before."""
+        """Maximum size of the output of a part of `encore up`; older output may take as much again."""
         return bytes_of(self.run_logs)
 
     @property
     def redis_access(self) -> RedisAccess:
-        """How Redis lets us in."""
+        """Authentication settings for Redis clients."""
         return RedisAccess(
             host=self.redis_host,
             port=self.redis_port,
@@ -307,7 +307,7 @@ class Settings(BaseSettings):
 
     @property
     def oidc(self) -> Oidc | None:
-        """The issuer whose tokens are accepted, if there is one. Raises ConfigurationError where it has no audience."""
+        """The issuer whose tokens are accepted, if any. Raises ConfigurationError if it has no audience."""
         if self.oidc_issuer is None:
             return None
         if self.oidc_audience is None:
@@ -319,7 +319,7 @@ class Settings(BaseSettings):
 
     @property
     def asks_who(self) -> bool:
-        """Whether callers have to say who they are."""
+        """Whether callers must authenticate."""
         return bool(self.keys) or self.oidc_issuer is not None
 
     @property
@@ -329,7 +329,7 @@ class Settings(BaseSettings):
 
     @property
     def known_origins(self) -> tuple[str, ...]:
-        """Origins of other sites whose pages may ask."""
+        """Origins of other sites whose pages may call the API."""
         return tuple(filter(None, self.cors.split(",")))
 
     @property
@@ -338,30 +338,30 @@ class Settings(BaseSettings):
         return opened(self.mlflow_uri) or database_uri(self.mlflow / "mlflow.db")
 
 
-def read_settings(**given: Any) -> Settings:
-    """Return the settings of this process: `given` ones (by field name) override the environment's.
+def read_settings(**overrides: Any) -> Settings:
+    """Return the settings of this process; `overrides`, by field name, precede the environment.
 
-    Where ENCORE_PROJECT names a folder, those of its `encore.toml` hold for what the environment does not say.
+    If ENCORE_PROJECT names a folder, its `encore.toml` supplies what the environment does not set.
 
     Raises `ConfigurationError`, in one line naming the variables, when one has a bad value or a name beginning with
     `ENCORE_` is unknown. A variable that is set but empty counts as not set.
     """
     _refuse_unknown(os.environ)
-    project = _project_folder(str(given.get("project") or os.environ.get(_PROJECT) or ""))
-    beneath: dict[str, Any] = {} if project is None else _of_project(project, given)
+    project = _project_folder(str(overrides.get("project") or os.environ.get(_PROJECT) or ""))
+    project_settings: dict[str, Any] = {} if project is None else _of_project(project, overrides)
     if project is not None:
-        given.pop("project", None)  # the folder; its name is beneath
+        overrides.pop("project", None)  # the folder; its name is in `project_settings`
     try:
-        settings = Settings(**given, **beneath)
+        settings = Settings(**overrides, **project_settings)
     except ValidationError as error:
-        told = "; ".join(_told(dict(found), project, beneath) for found in error.errors())
-        raise ConfigurationError(f"settings: {told}") from None
+        problems = "; ".join(_describe(dict(details), project, project_settings) for details in error.errors())
+        raise ConfigurationError(f"settings: {problems}") from None
     _ = settings.kafka_access, settings.redis_access, settings.oidc  # raise where the variables contradict
     if project is not None:
         settings = settings.declared_by(project)
     if "project" in settings.model_fields_set:
         return settings
-    if is_remote(settings.storage):  # every machine says which project it is: nothing is asked over the network here
+    if is_remote(settings.storage):  # each machine sets its project: nothing is read over the network
         return settings.model_copy(update={"project": settings.project})
     identity = read_identity(Path(settings.storage) / "log" if settings.storage else settings.log)
     return settings.model_copy(update={"project": identity.project}) if identity else settings
@@ -370,29 +370,29 @@ def read_settings(**given: Any) -> Settings:
 _PROJECT = "ENCORE_PROJECT"
 
 
-def _project_folder(said: str) -> Project | None:
-    """Return the project of the folder that is named; None where it is a name, or nothing."""
-    if not said or (PROJECT_NAME.fullmatch(said) and not Path(said, PROJECT_FILE).exists()):
+def _project_folder(text: str) -> Project | None:
+    """Return the project whose folder `text` names; None if it is a project's name, or empty."""
+    if not text or (PROJECT_NAME.fullmatch(text) and not Path(text, PROJECT_FILE).exists()):
         return None
-    return open_project(Path(said)) if Path(said).is_dir() or "/" in said else None
+    return open_project(Path(text)) if Path(text).is_dir() or "/" in text else None
 
 
-def _of_project(project: Project, given: Mapping[str, Any]) -> dict[str, str]:
-    """Return, by variable, the settings of a project that neither `given` ones nor the environment's override.
+def _of_project(project: Project, overrides: Mapping[str, Any]) -> dict[str, str]:
+    """Return, by variable, the settings of a project that neither `overrides` nor the environment replaces.
 
-    Paths are relative to its folder, in which its home is.
+    Paths are relative to the project's folder, which holds its home.
     """
     assert project.folder is not None  # noqa: S101 - as `open_project` made it
     aliases = {str(field.validation_alias): name for name, field in Settings.model_fields.items()}
     for name in project.settings:
         if name in SECRET or name == _PROJECT or name not in aliases:
-            what = "is a secret, and belongs in the environment" if name in SECRET else "is no setting of a project"
-            raise ConfigurationError(f"{project.folder / PROJECT_FILE}: [settings] {name} {what}")
-    found = {"ENCORE_HOME": ".encore"} | {name: value for name, value in project.settings.items() if value != ""}
-    found |= {name: seen_from(project.folder, found[name]) for name in PATHS if name in found}
+            problem = "is a secret, and belongs in the environment" if name in SECRET else "is no setting of a project"
+            raise ConfigurationError(f"{project.folder / PROJECT_FILE}: [settings] {name} {problem}")
+    values = {"ENCORE_HOME": ".encore"} | {name: value for name, value in project.settings.items() if value != ""}
+    values |= {name: seen_from(project.folder, values[name]) for name in PATHS if name in values}
     return {
         _PROJECT: project.name,
-        **{name: value for name, value in found.items() if aliases[name] not in given and not os.environ.get(name)},
+        **{name: text for name, text in values.items() if aliases[name] not in overrides and not os.environ.get(name)},
     }
 
 
@@ -403,7 +403,7 @@ def variables() -> list[str]:
 
 def names_in_home() -> set[str]:
     """Return the names of all files and folders that Encore keeps in a home."""
-    return {place.path.partition("/")[0] for place in vars(Settings).values() if isinstance(place, _InHome)}
+    return {entry.path.partition("/")[0] for entry in vars(Settings).values() if isinstance(entry, _InHome)}
 
 
 def keep_libraries_quiet() -> None:
@@ -412,36 +412,36 @@ def keep_libraries_quiet() -> None:
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
-    """Return the environment for a child that is to have these settings, wherever they came from."""
-    own = {}
+    """Return the environment of a child process that is to have these settings, whatever their source."""
+    child_variables = {}
     for name in settings.model_fields_set:
         value = getattr(settings, name)
         value = value.get_secret_value() if isinstance(value, SecretStr) else value
         if isinstance(value, str | int | float | Path):
-            own[str(Settings.model_fields[name].validation_alias)] = str(value)
+            child_variables[str(Settings.model_fields[name].validation_alias)] = str(value)
     if settings.declared.folder is not None:
-        own[_PROJECT] = str(settings.declared.folder)
-    return {**os.environ, **own}
+        child_variables[_PROJECT] = str(settings.declared.folder)
+    return {**os.environ, **child_variables}
 
 
 def _refuse_unknown(names: Any) -> None:
-    known = variables()
+    known_names = variables()
     for name in sorted(names):
-        if name.startswith(_PREFIX) and name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+        if name.startswith(_PREFIX) and name not in known_names:
+            nearest = difflib.get_close_matches(name, known_names, n=1, cutoff=0.0)[0]
             raise ConfigurationError(f"settings: {name} is not a setting; did you mean {nearest}?")
 
 
-def _told(found: dict[str, Any], project: Project | None, beneath: Mapping[str, str]) -> str:
+def _describe(details: dict[str, Any], project: Project | None, project_settings: Mapping[str, str]) -> str:
     """Describe one error, without showing a secret."""
-    name = ".".join(map(str, found["loc"]))
+    name = ".".join(map(str, details["loc"]))
     field = next((f for n, f in Settings.model_fields.items() if name in (n, f.validation_alias)), None)
     name = str(field.validation_alias) if field else name
-    message = str(found["msg"]).removeprefix("Value error, ")
+    message = str(details["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    where = f" in {project.folder}/{PROJECT_FILE}" if project is not None and name in beneath else ""
-    return f"{name}{where}: {message}" + (
-        "" if name in SECRET or "@" in str(found["input"]) else f" (it is {found['input']!r})"
+    location = f" in {project.folder}/{PROJECT_FILE}" if project is not None and name in project_settings else ""
+    return f"{name}{location}: {message}" + (
+        "" if name in SECRET or "@" in str(details["input"]) else f" (it is {details['input']!r})"
     )
 
 

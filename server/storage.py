@@ -1,4 +1,4 @@
-"""What machines may share: in the home, or where ENCORE_STORAGE says."""
+"""Storage that machines may share: in the home, or at ENCORE_STORAGE."""
 
 from pathlib import Path
 
@@ -11,17 +11,17 @@ __all__ = ["log_storage", "models_storage", "predictions_storage"]
 
 
 def log_storage(settings: Settings) -> Storage:
-    """Return where the event log is. Nothing is reached yet."""
+    """Return where the event log is. No connection is made yet."""
     return _storage(settings, "log")
 
 
 def models_storage(settings: Settings) -> Storage | None:
-    """Return where machines share published models; None where the home alone has them."""
+    """Return the shared storage of published models; None if only the home has them."""
     return _storage(settings, "models") if settings.storage else None
 
 
 def predictions_storage(settings: Settings) -> Storage:
-    """Return where predictions are kept. Nothing is reached yet."""
+    """Return where predictions are kept. No connection is made yet."""
     return _storage(settings, "predictions")
 
 

@@ -1,4 +1,4 @@
-"""Where a part's spans go, by the settings."""
+"""Tracing of a service, as the settings configure it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ __all__ = ["traced"]
 
 @contextmanager
 def traced(settings: Settings, service: str) -> Iterator[Trace]:
-    """Yield what notes a service's spans while the block runs; it sends the rest at the end."""
+    """Yield the trace of a service's spans while the block runs; spans not yet sent are sent at the end."""
     if not settings.otlp_endpoint:
         yield NO_TRACE
         return

@@ -1,4 +1,4 @@
-"""Which Encore this is: its version, and the commit that it was made of."""
+"""Encore's version, and the commit that it was built from."""
 
 import subprocess
 from importlib.metadata import version
@@ -12,7 +12,7 @@ _COMMIT = Path(__file__).with_name("commit")
 
 
 class Version(NamedTuple):
-    """A version such as 0.1.0, and a commit's hash; empty where nobody knows."""
+    """A version such as 0.1.0, and a commit's hash; empty if unknown."""
 
     version: str
     commit: str
@@ -30,8 +30,8 @@ def _commit() -> str:
     if not (folder / ".git").exists():
         return ""
     try:
-        asked = ["git", "-C", str(folder), "rev-parse", "--short=12", "HEAD"]
-        done = subprocess.run(asked, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603
+        command = ["git", "-C", str(folder), "rev-parse", "--short=12", "HEAD"]
+        completed = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):
         return ""  # there is no git, or it does not answer
-    return done.stdout.strip()
+    return completed.stdout.strip()

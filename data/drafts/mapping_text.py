@@ -26,15 +26,18 @@ def time_lines(roles: Roles) -> list[str]:
     if roles.time is None:
         return ["[time]", 'value = "NULL"  # which column is the time?', ""]
     forms = roles.time.forms
-    several = "  # both read the sample: keep the one that is meant" if len(forms) > 1 else ""
-    lines = ["[time]", f"value = {toml_text(roles.time.value)}", f"formats = {toml_text(forms)}{several}"]
+    hint = "  # both read the sample: keep the one that is meant" if len(forms) > 1 else ""
+    lines = ["[time]", f"value = {toml_text(roles.time.value)}", f"formats = {toml_text(forms)}{hint}"]
     if not roles.time.has_zone:
         lines.append('zone = "UTC"  # of times without one: the shop\'s, such as Europe/Paris')
     return [*lines, ""]
 
 
 def toml_text(value: object) -> str:
-    """Return a text, a number, or texts, as TOML: JSON's strings are its own, but for one character, or stand in '."""
+    """Return a text, a number or texts as TOML.
+
+    JSON's strings are TOML's but for DEL; a text with double quotes alone is put between single ones.
+    """
     if isinstance(value, str) and '"' in value and "'" not in value and value.isprintable():
         return f"'{value}'"
     return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")

@@ -16,24 +16,25 @@ from data.units import DAY_US
 __all__ = ["project_files"]
 
 _MOST_TYPES = 4
-"""Event types, the most frequent ones, that the first features are of: each costs some in every state."""
+"""How many event types, the most frequent ones, the first features cover: each makes every state larger."""
 
 _OLD_US = 30 * DAY_US
-"""Where the newest event is older than this, now is that event's time: nothing lies within the last day of a clock."""
+"""If the newest event is older than this, the clock is the newest event's time: by the system's clock, windows such as
+the last day would be empty."""
 
 
 def project_files(name: str, draft: ShopDraft, now_us: int) -> dict[str, str]:
-    """Return the texts of a project's files by their names; `name` is the project's."""
+    """Return the texts of a project's files by file name; `name` is the name of the project."""
     schema = draft.schema
     types: dict[str, str] = {}
-    for one in schema.types[:_MOST_TYPES]:
-        types[one.name] = name_of(one.name, types.values(), instead="type")
+    for event_type in schema.types[:_MOST_TYPES]:
+        types[event_type.name] = name_of(event_type.name, types.values(), instead="type")
     main = next((kind for kind in types if any(word in kind.lower() for word in BUYING)), next(iter(types)))
     money = next(iter(schema.asked_measures), None)
     words = {
         "name": name,
         "file": re.sub(r"[^\w. -]", "_", Path(draft.file).name),
-        "types": "\n".join(f"    {_text(one)}: {_text(named)}," for one, named in types.items()),
+        "types": "\n".join(f"    {_text(kind)}: {_text(alias)}," for kind, alias in types.items()),
         "targets": _targets(main, types[main], draft),
         "shop": _schema_source(schema),
         "question": "&".join([f"{key}=..." for key in schema.asked_keys] + ([f"{money.name}=1"] if money else [])),
@@ -51,29 +52,29 @@ def project_files(name: str, draft: ShopDraft, now_us: int) -> dict[str, str]:
     }
 
 
-def _targets(main: str, named: str, draft: ShopDraft) -> str:
-    """Return the source of the targets: does it happen again, of several together, and of whom events are of."""
-    who = draft.schema.asked[0]
-    pair = next((one for one in draft.schema.asked if len(one.join_keys) > 1), who)
-    asked = {"again": pair} if pair is who else {"again": pair, "soon": who}
+def _targets(main: str, main_name: str, draft: ShopDraft) -> str:
+    """Return the source of the targets: another event of the entity with several keys, and of the first entity."""
+    first = draft.schema.asked[0]
+    pair = next((entity for entity in draft.schema.asked if len(entity.join_keys) > 1), first)
+    entities = {"again": pair} if pair is first else {"again": pair, "soon": first}
     return "".join(
         _filled(
             _TARGET,
             {
-                "name": f"{named}_{how}",
+                "name": f"{main_name}_{how}",
                 "main": _text(main),
                 "days": str(draft.horizon_days),
                 "meaning": _text(f"there is another {main} of the {entity.name}"),
                 "entity": entity.name,
             },
         )
-        for how, entity in asked.items()
+        for how, entity in entities.items()
     )
 
 
 def _filled(template: str, words: Mapping[str, str]) -> str:
-    """Return a template with the words for its names, which stand between « and »."""
-    return re.sub("«([a-z_]+)»", lambda found: words[found[1]], template)
+    """Replace each `«name»` of a template by its text in `words`."""
+    return re.sub("«([a-z_]+)»", lambda match: words[match[1]], template)
 
 
 def _text(text: str) -> str:
@@ -92,42 +93,42 @@ def _listed(lines: list[str]) -> str:
 
 def _schema_source(schema: Schema) -> str:
     parts = {
-        "types": _listed([_type_source(one) for one in schema.types]),
+        "types": _listed([_type_source(event_type) for event_type in schema.types]),
         "keys": _texts(schema.keys),
         "labels": _texts(schema.labels),
-        "measures": _listed([_measure_source(one) for one in schema.measures]) if schema.measures else "()",
+        "measures": _listed([_measure_source(measure) for measure in schema.measures]) if schema.measures else "()",
         "ordered_by": _text(schema.ordered_by),
-        "entities": _listed([_entity_source(one) for one in schema.entities]),
+        "entities": _listed([_entity_source(entity) for entity in schema.entities]),
         "asks": _texts(schema.asks),
     }
     return "SHOP = Schema(\n" + "".join(f"    {name}={source},\n" for name, source in parts.items()) + ")\n"
 
 
-def _type_source(one: EventType) -> str:
-    return f"EventType({', '.join(map(_text, filter(None, [one.name, one.plural])))})"
+def _type_source(event_type: EventType) -> str:
+    return f"EventType({', '.join(map(_text, filter(None, [event_type.name, event_type.plural])))})"
 
 
-def _measure_source(one: Measure) -> str:
-    fields = {"decimals": one.decimals, "least": one.least, "most": one.most, "default": one.default}
-    plain = Measure(one.name)
-    told = [f"{name}={_number(value)}" for name, value in fields.items() if value != getattr(plain, name)]
-    return f"Measure({', '.join([_text(one.name), *told])})"
+def _measure_source(measure: Measure) -> str:
+    fields = {"decimals": measure.decimals, "least": measure.least, "most": measure.most, "default": measure.default}
+    plain = Measure(measure.name)
+    arguments = [f"{name}={_number(value)}" for name, value in fields.items() if value != getattr(plain, name)]
+    return f"Measure({', '.join([_text(measure.name), *arguments])})"
 
 
 def _number(value: Any) -> str:
     return str(int(value)) if value == int(value) else repr(value)
 
 
-def _entity_source(one: Entity) -> str:
-    return f"Entity({_text(one.name)}, {_texts(one.join_keys)}, {_text(one.description)})"
+def _entity_source(entity: Entity) -> str:
+    return f"Entity({_text(entity.name)}, {_texts(entity.join_keys)}, {_text(entity.description)})"
 
 
 def _example(schema: Schema) -> str:
-    """An event, as a line of JSON."""
+    """Return an example event as a line of JSON."""
     fields = {"event_id": "e1", "event_type": schema.types[0].name, "timestamp": "2026-11-21T03:04:05Z"}
     fields |= dict.fromkeys(schema.keys, "...")
     texts = [f"{_json(name)}: {_json(value)}" for name, value in fields.items()]
-    texts += [f"{_json(one.name)}: {_number(max(1, one.least))}" for one in schema.measures]
+    texts += [f"{_json(measure.name)}: {_number(max(1, measure.least))}" for measure in schema.measures]
     return "{" + ", ".join(texts) + "}"
 
 

@@ -1,4 +1,4 @@
-"""A mapping for a file that nobody has described yet, made from a sample of it: a draft for a person to correct."""
+"""A draft of a mapping for a file that nobody has described yet, made from a sample: for a person to correct."""
 
 import re
 from collections.abc import Iterable
@@ -38,7 +38,7 @@ class Proposal:
 
 
 def propose(name: str) -> Proposal:
-    """Return a mapping of a file to the columns that an event of the package's own shop has.
+    """Propose a mapping of a file to events of the default shop.
 
     Raises DataError where the file cannot be read or has no rows.
     """
@@ -47,20 +47,20 @@ def propose(name: str) -> Proposal:
 
 
 class _Draft:
-    """The proposal in the making: which column has which role."""
+    """Builds a proposal: assigns a role to each column."""
 
     def __init__(self, file: str, sample: Sample) -> None:
         self.file = file
         self.sample = sample
-        self.seen = sample.columns
+        self.seen_columns = sample.columns
         self.options = sample.options
-        self.found = Roles(sample)
-        self.roles = self.found.of
-        for column in self.seen:
+        self.detected = Roles(sample)
+        self.roles = self.detected.of
+        for column in self.seen_columns:
             column.type = self._type(column)
 
     def _type(self, column: SeenColumn) -> ColumnType:
-        if column.sql_type != "VARCHAR" or column in self.found.time_columns:
+        if column.sql_type != "VARCHAR" or column in self.detected.time_columns:
             return "text"
         if column in {self.roles.get("quantity")}:
             return "integer"
@@ -71,8 +71,8 @@ class _Draft:
         return "number" if self._role(column) == "measure" else "text"
 
     def _role(self, column: SeenColumn) -> str:
-        names = {role for role, each in self.roles.items() if each is column}
-        if column in self.found.time_columns:
+        names = {role for role, candidate in self.roles.items() if candidate is column}
+        if column in self.detected.time_columns:
             return "time"
         if names & {"user_id", "product_id", "event_id"}:
             return "key"
@@ -87,10 +87,10 @@ class _Draft:
         return "measure"
 
     def proposal(self) -> Proposal:
-        """Return the text, which is a mapping that can be read, and the columns."""
+        """Return the proposal; its text is a valid mapping."""
         columns = tuple(
-            ProposedColumn(each.name, each.type, self._role(each), each.values, each.empty, each.example)
-            for each in self.seen
+            ProposedColumn(column.name, column.type, self._role(column), column.values, column.empty, column.example)
+            for column in self.seen_columns
         )
         name = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(self.file).name.split(".")[0]).strip("-") or "import"
         lines = [
@@ -102,7 +102,7 @@ class _Draft:
             "",
             *file_lines(self.options),
             *self._column_lines(columns),
-            *time_lines(self.found),
+            *time_lines(self.detected),
             *self._drop_lines(),
             *self._event_lines(columns),
         ]
@@ -112,9 +112,9 @@ class _Draft:
 
     def _column_lines(self, columns: Iterable[ProposedColumn]) -> list[str]:
         typed = [
-            f"{toml_key(each.name)} = {toml_text(each.type)}  # {each.role}, {each.values:,} values, {each.empty:,} "
-            f"empty, such as {each.example or 'none'}"
-            for each, seen in zip(columns, self.seen, strict=True)
+            f"{toml_key(proposed.name)} = {toml_text(proposed.type)}  # {proposed.role}, {proposed.values:,} values, "
+            f"{proposed.empty:,} empty, such as {proposed.example or 'none'}"
+            for proposed, seen in zip(columns, self.seen_columns, strict=True)
             if seen.sql_type == "VARCHAR" and not seen.is_part
         ]
         return ["[columns]", *typed, ""] if typed else []
@@ -125,16 +125,16 @@ class _Draft:
             column = self.roles.get(role)
             if column and column.empty:
                 drops.append((f"no {column.name}", f"{column.value} IS NULL"))
-        kind = self.roles.get("event_type")
-        if kind and (kind.empty or not all(event_type_of(each) for each in kind.distinct())):
-            known = ", ".join(literal(each) for each in kind.distinct() if event_type_of(each))
-            drops.append(("other event", f"NOT coalesce({kind.value} IN ({known}), false)"))
-        for role, least in (("quantity", "<= 0"), ("total", "< 0"), ("price", "< 0")):
+        type_column = self.roles.get("event_type")
+        if type_column and (type_column.empty or not all(event_type_of(value) for value in type_column.distinct())):
+            accepted = ", ".join(literal(value) for value in type_column.distinct() if event_type_of(value))
+            drops.append(("other event", f"NOT coalesce({type_column.value} IN ({accepted}), false)"))
+        for role, condition in (("quantity", "<= 0"), ("total", "< 0"), ("price", "< 0")):
             column = self.roles.get(role)
             if column is not None:
                 low = column.extremes(self.options)[0]
                 if low < 0 or (low == 0 and role == "quantity"):
-                    drops.append((f"{column.name} {least}", f"{column.number} {least}"))
+                    drops.append((f"{column.name} {condition}", f"{column.number} {condition}"))
         return [
             line
             for reason, where in drops
@@ -143,7 +143,7 @@ class _Draft:
 
     def _event_lines(self, columns: Iterable[ProposedColumn]) -> list[str]:
         numbers = ("quantity", "total", "price")
-        roles = {role: each.number if role in numbers else each.value for role, each in self.roles.items()}
+        roles = {role: column.number if role in numbers else column.value for role, column in self.roles.items()}
         if "quantity" in roles and self.roles["quantity"].empty:
             roles["quantity"] = f"coalesce({roles['quantity']}, 1)"
         lines = ["[event]"]
@@ -159,11 +159,11 @@ class _Draft:
         lines.append(f"amount = {toml_text(amount or '0')}" + ("" if amount else "  # no column of money was seen"))
         others = ("quantity", "session_id", "order_id", "category")
         lines += [f"{role} = {toml_text(roles[role])}" for role in others if role in roles]
-        used = {column.name for column in (*self.roles.values(), *self.found.time_columns)}
-        rest = [each.name for each in columns if each.name not in used and each.values]
+        used = {column.name for column in (*self.roles.values(), *self.detected.time_columns)}
+        rest = [column.name for column in columns if column.name not in used and column.values]
         if rest:
-            values = {column.name: column.value for column in self.seen}
-            pairs = ", ".join(f"{literal(each)}, {values[each]}" for each in rest)
+            values = {column.name: column.value for column in self.seen_columns}
+            pairs = ", ".join(f"{literal(name)}, {values[name]}" for name in rest)
             lines.append(f"metadata = {toml_text(f'json_object({pairs})')}")
         return lines
 
@@ -172,6 +172,8 @@ class _Draft:
         if column is None:
             return "'purchase'"
         cases = " ".join(
-            f"WHEN {literal(each)} THEN {literal(kind)}" for each in column.distinct() if (kind := event_type_of(each))
+            f"WHEN {literal(value)} THEN {literal(kind)}"
+            for value in column.distinct()
+            if (kind := event_type_of(value))
         )
         return f"CASE {column.value} {cases} END"

@@ -1,4 +1,4 @@
-"""Which column of a file is what, by their names and values: the time, who, what, the type, money, an order."""
+"""Roles of a file's columns by their names and values: time, customer, product, event type, money, order."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from data.drafts.seen import CLOCKS, MOSTLY, SeenColumn
 __all__ = ["FEW", "LINE_ID", "Roles", "event_type_of", "repeats"]
 
 FEW = 20
-"""A column with no more values than this can tell the type of an event."""
+"""Most distinct values of a column that tells the type of an event."""
 
 _ROLES = {
     "user_id": "user|cust|client|visitor|member|account|shopper|buyer|household|subscriber|guest|kunde|e.?mail|card"
@@ -26,10 +26,10 @@ _ROLES = {
     "category": "categ|kategorie|department|gruppe|genre|rubrik|aisle|категори|分类|カテゴリ",
     "event_id": "event.?id|hit.?id|line.?id|row.?id|^id$|uuid|order.?item|line.?item.?id",
 }
-"""What a column may be called that is this; the first column that matches, and is so in its values, is taken."""
+"""Patterns of column names by role; the first column that matches, and whose values suit the role, is taken."""
 
 LINE_ID = re.compile("(order|invoice|line|basket).?(item|line|position|pos)s?.?(id|no|nr|num|number)?$", re.IGNORECASE)
-"""What the number of a line within an order is called."""
+"""Names of the number of a line within an order."""
 
 _NO_KEY = re.compile(
     "name|desc|categ|type|price|status|group|title|quant|qty|amount|total|discount|ship|tax|fulfil|compare|weight|cost"
@@ -37,14 +37,14 @@ _NO_KEY = re.compile(
     re.IGNORECASE,
 )
 _NOT_MONEY = re.compile("tax|ship|discount|refund|fee|freight|profit|margin", re.IGNORECASE)
-"""What the money that a row is about is not called."""
+"""Names of money that is not what the row is about."""
 
 _NOT_WHEN = re.compile(
     "update|modif|deliver|ship|approv|estimat|expir|limit|birth|geburt|due|until|valid|cancel|refund|payment|paid|return"
     "|fulfil|process|since|signup|register",
     re.IGNORECASE,
 )
-"""Times of something else than that an event happened."""
+"""Names of times other than the event's own."""
 
 _CLOCK_NAME = re.compile("time|zeit|uhr|hour|stunde|heure|hora|^ora|clock|tijd|время|時", re.IGNORECASE)
 
@@ -55,14 +55,14 @@ _TYPES = {
     "purchase": "purchase|checkout|buy|bought|order|transaction|sale|paid",
     "view": "view|click|detail|visit|^pv$|impression",
 }
-"""What the value of an event's type may hold, the first that matches."""
+"""Patterns of the values of an event type; the first that matches is taken."""
 
 
 class Roles:
-    """The columns of a sample by what they are: `time` (None where there is none), and `of`, by the names of roles.
+    """The columns of a sample by role: `time` (None where there is none), and `of`, by the names of roles.
 
-    `clock` is a column of times of the day that belongs to one of days; `time` is both then, and `time_columns` are
-    those of the file that it is made of. `other_times` could be meant as well.
+    `time` may join a column of days with one of times of the day; `time_columns` are the columns of the file that it is
+    made of. `other_times` are the columns that could be the time as well.
     """
 
     def __init__(self, sample: Sample) -> None:
@@ -73,41 +73,45 @@ class Roles:
         self._find_time(sample.columns)
         self.of: dict[str, SeenColumn] = {}
         for role, pattern in _ROLES.items():
-            named = [each for each in sample.columns if re.search(pattern, each.name, re.IGNORECASE) and each.filled]
-            found = next((column for column in sorted(named, key=_rank(role)) if self._suits(role, column)), None)
-            if found is not None:
-                self.of[role] = found
-        whole = next((column for column in sample.columns if column.name.lower() == "id"), None)
-        if sample.each and whole is not None and whole.filled and not self.roles_of(whole):
-            self.of.setdefault("order_id", whole)  # a row was an order, and is a line of it now
+            named = [
+                column for column in sample.columns if re.search(pattern, column.name, re.IGNORECASE) and column.filled
+            ]
+            chosen = next((column for column in sorted(named, key=_rank(role)) if self._suits(role, column)), None)
+            if chosen is not None:
+                self.of[role] = chosen
+        id_column = next((column for column in sample.columns if column.name.lower() == "id"), None)
+        if sample.each and id_column is not None and id_column.filled and not self.roles_of(id_column):
+            self.of.setdefault("order_id", id_column)  # the id of an exploded row is its order's
 
     def roles_of(self, column: SeenColumn) -> set[str]:
         """Return the names of the roles that a column has."""
-        return {role for role, each in self.of.items() if each is column}
+        return {role for role, candidate in self.of.items() if candidate is column}
 
     def _find_time(self, columns: list[SeenColumn]) -> None:
         timed = [column for column in columns if column.forms]
         if not timed:
             for column in columns:
                 column.take_numbers_for_times()
-            among = [column for column in columns if column.forms and column.forms != ["excel"]]
-            timed = among if len(among) == 1 else []
-        ranked = sorted(timed, key=lambda one: (bool(_NOT_WHEN.search(one.name)), not one.is_named_time, one.is_days))
+            numeric = [column for column in columns if column.forms and column.forms != ["excel"]]
+            timed = numeric if len(numeric) == 1 else []
+        ranked = sorted(
+            timed, key=lambda column: (bool(_NOT_WHEN.search(column.name)), not column.is_named_time, column.is_days)
+        )
         if not ranked:
             return
         self.time, *self.other_times = ranked
         self.time_columns = (self.time,)
         if self.time.is_days and not self.time.is_part:
-            self._add_clock(self.time, [each for each in columns if _CLOCK_NAME.search(each.name)])
+            self._add_clock(self.time, [column for column in columns if _CLOCK_NAME.search(column.name)])
 
     def _add_clock(self, day: SeenColumn, clocks: list[SeenColumn]) -> None:
         form = "%Y-%m-%d" if day.forms[0] == "iso" else day.forms[0]
         for clock in clocks:
             if clock is day or clock.forms or not clock.filled or clock.is_part:
                 continue
-            both = day.joined_with(clock, [date + each for date in (form, *day.forms[1:]) for each in CLOCKS])
-            if both.forms and not both.is_days:
-                self.time, self.time_columns = both, (day, clock)
+            joined = day.joined_with(clock, [date + suffix for date in (form, *day.forms[1:]) for suffix in CLOCKS])
+            if joined.forms and not joined.is_days:
+                self.time, self.time_columns = joined, (day, clock)
                 return
 
     def _suits(self, role: str, column: SeenColumn) -> bool:
@@ -117,7 +121,7 @@ class Roles:
             case "user_id" | "product_id":
                 return not (_NO_KEY.search(column.name) or LINE_ID.search(column.name)) and repeats(column)
             case "event_type":
-                return column.values <= FEW and any(event_type_of(each) for each in column.distinct())
+                return column.values <= FEW and any(event_type_of(value) for value in column.distinct())
             case "quantity":
                 return not column.has_zeros and column.reads("integer", self._options)
             case "total" | "price":
@@ -131,12 +135,15 @@ class Roles:
 
 
 def repeats(column: SeenColumn) -> bool:
-    """Return whether some value comes more than once, or there are too few rows to tell."""
+    """Return whether some value occurs more than once, or there are too few rows to tell."""
     return bool(column.values < column.filled or column.filled < FEW)
 
 
 def _rank(role: str) -> Callable[[SeenColumn], bool]:
-    """Of columns that are called alike, those called ids are keys, and no categories; money is what all rows have."""
+    """Return the sort key of columns whose names match a role.
+
+    Columns named like ids come first as keys and last as categories; as money, columns without empty values come first.
+    """
     match role:
         case "user_id" | "product_id":
             is_id = re.compile("id$|code|no$|nr$|sku", re.IGNORECASE)
@@ -150,7 +157,7 @@ def _rank(role: str) -> Callable[[SeenColumn], bool]:
 
 
 def event_type_of(value: str) -> str | None:
-    """Return the event type of the package's own shop that a value means; None where it is none."""
+    """Return the event type of the default shop that a value means; None where there is none."""
     squeezed = re.sub(r"[^a-z]", "", value.lower())
-    found = next((kind for kind, pattern in _TYPES.items() if re.search(pattern, squeezed)), None)
-    return found if found in EVENT_TYPES else None
+    matched = next((kind for kind, pattern in _TYPES.items() if re.search(pattern, squeezed)), None)
+    return matched if matched in EVENT_TYPES else None

@@ -25,11 +25,11 @@ _MOST_FIELDS = 20
 _LINES = re.compile(
     r"item|line|product|position|article|artikel|entries|details|events|orders|basket|cart", re.IGNORECASE
 )
-"""What a list is called whose elements are bought, or otherwise an event each."""
+"""Names of columns of lists whose elements are events each, such as the items of an order."""
 
 _NOTHING = ("NULL", "null", "(null)", r"\N", "NaN", "nan", "<NA>", "#N/A", "(not set)")
 _MAYBE_NOTHING = ("NA", "N/A", "n/a", "None", "none", "-", "--", "?")
-_OF_WHOM = re.compile(r"id$|no$|nr$|code|sku|user|cust|client|item|prod|kunde", re.IGNORECASE)
+_ID_LIKE = re.compile(r"id$|no$|nr$|code|sku|user|cust|client|item|prod|kunde", re.IGNORECASE)
 
 _ISO_MARKS = "EUR|USD|GBP|CHF|JPY|CNY|INR|CAD|AUD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|RON|BRL|MXN|TRY|ZAR|SGD|HKD|KRW|RUB|UAH"
 _MARK = rf"(?:US|A|C|NZ|R|HK|S)?\p{{Sc}}|{_ISO_MARKS}|Rs\.?|kr\.?|zł|Kč|Fr\.?|Ft|lei|TL|руб\.?"
@@ -38,15 +38,15 @@ _PRICED = rf"\s*[(+-]?\s*(?:(?:{_MARK})\s*{_AMOUNT}|{_AMOUNT}\s*(?:{_MARK}))\s*-
 
 _MARKS = ((".", ""), (",", ""), (",", "."), (".", ","), (",", " "), (".", " "), (".", "'"), (",", "'"))
 _VALUE = re.compile(r"[+-]?[0-9][0-9.,:/TZ +-]*")
-"""What a column is not called: a number, or a time."""
+"""A number or a time, which is no name of a column."""
 
 
 @dataclass(frozen=True)
 class Sample:
     """The columns of a file, and how it is to be read.
 
-    `each` is the column whose lists have an element an event, if any. `is_part` is whether they are of its beginning
-    alone. `doubts` are what the values leave open, a sentence each.
+    `each` is the column of lists of which each element is an event, if any. `is_part` is whether only the beginning of
+    the file was sampled. `doubts` are what the values leave open, a sentence each.
     """
 
     file: str
@@ -59,13 +59,13 @@ class Sample:
 
 @contextmanager
 def sample_of(name: str, names: Sequence[str] = ()) -> Iterator[Sample]:
-    """Yield a sample of a file, or of the first that a glob stands for; `names` are in the stead of a header.
+    """Yield a sample of a file, or of the first one that a glob matches; `names` replace a missing header.
 
     Raises DataError where the file cannot be read, has no rows or no header.
     """
     first = expand_names([name])[0]
     with closing(duckdb.connect()) as connection, tempfile.TemporaryDirectory(prefix="encore-propose-") as scratch:
-        connection.execute("SET TimeZone = 'UTC'; SET threads = 1")  # a draft of a file is always the same
+        connection.execute("SET TimeZone = 'UTC'; SET threads = 1")  # one thread: a draft of a file is always the same
         options = guess_options(first)
         if names:
             options = msgspec.structs.replace(options, names=tuple(names))
@@ -94,25 +94,26 @@ def _read(connection: duckdb.DuckDBPyConnection, source: SourceFile, options: Fi
     types = dict(source.columns)
     options = msgspec.structs.replace(options, empty=_words_for_nothing(connection, types))
     if options.empty:
-        texts = [identifier(each) for each, sql_type in types.items() if sql_type == "VARCHAR"]
-        replaced = ", ".join(f"{emptied(each, options)} AS {each}" for each in texts)
+        texts = [identifier(name) for name, sql_type in types.items() if sql_type == "VARCHAR"]
+        replaced = ", ".join(f"{emptied(text, options)} AS {text}" for text in texts)
         connection.execute(f"CREATE OR REPLACE TABLE sample AS SELECT * REPLACE ({replaced}) FROM sample")
-    each = _lines(connection, source, types)
+    list_column = _lines(connection, source, types)
     columns = [
         column
         for name, sql_type in types.items()
-        for column in _fields(connection, source, name, sql_type, options, is_element=name == each)
+        for column in _fields(connection, source, name, sql_type, options, is_element=name == list_column)
     ]
     if not any(column.filled for column in columns):
         raise DataError(f"{source.name}: there are no rows to propose a mapping from")
     options = _with_marks(columns, _with_currency(columns, options))
-    doubts += filter(None, (_three_digits(each, options) for each in columns))
+    doubts += filter(None, (_three_digits(column, options) for column in columns))
     if options.empty:
         doubts.append(f"taken for no value: {', '.join(map(repr, options.empty))}; see `empty` in the mapping")
     columns = [
-        SeenColumn(connection, one.name, one.sql_type, options, one.value if one.is_part else None) for one in columns
+        SeenColumn(connection, column.name, column.sql_type, options, column.value if column.is_part else None)
+        for column in columns
     ]
-    return Sample(source.name, columns, options, each, is_part=source.is_beginning, doubts=doubts)
+    return Sample(source.name, columns, options, list_column, is_part=source.is_beginning, doubts=doubts)
 
 
 def _refuse_values_as_names(source: SourceFile) -> None:
@@ -126,8 +127,8 @@ def _refuse_values_as_names(source: SourceFile) -> None:
 
 
 def _words_for_nothing(connection: duckdb.DuckDBPyConnection, types: dict[str, str]) -> tuple[str, ...]:
-    """Return the texts that stand for no value: some in any column, some only among ids, numbers or times."""
-    found: dict[str, None] = {}
+    """Return the texts that mean no value: some in any column, some only among ids, numbers or times."""
+    missing: dict[str, None] = {}
     for name, sql_type in types.items():
         if sql_type != "VARCHAR":
             continue
@@ -142,13 +143,13 @@ def _words_for_nothing(connection: duckdb.DuckDBPyConnection, types: dict[str, s
             f"SELECT count(*), count(*) FILTER (regexp_matches({text}, '^[^A-Za-z]?[0-9]')) FROM sample "
             f"WHERE {text} <> '' AND {text} NOT IN ({words})"
         ).fetchall()
-        is_sure = bool(_OF_WHOM.search(name)) or (values and digits == values)
-        found |= {word: None for word, _ in counted if word in _NOTHING or is_sure}
-    return tuple(found)
+        is_sure = bool(_ID_LIKE.search(name)) or (values and digits == values)
+        missing |= {word: None for word, _ in counted if word in _NOTHING or is_sure}
+    return tuple(missing)
 
 
 def _lines(connection: duckdb.DuckDBPyConnection, source: SourceFile, types: dict[str, str]) -> str:
-    """Replace the lists in a column by their elements, a row each, where they are what was bought; return its name."""
+    """Unnest the first column of lists of bought items, one row per element; return its name, or an empty one."""
     if not source.is_sparse:
         return ""
     for name in types:
@@ -160,9 +161,9 @@ def _lines(connection: duckdb.DuckDBPyConnection, source: SourceFile, types: dic
             f"count(*) FILTER ({value} IS NOT NULL AND {value} <> '[]') FROM sample"
         ).fetchall()
         if lists and lists == filled:
-            taken, _ = elements(value, "VARCHAR")
+            items, _ = elements(value, "VARCHAR")
             connection.execute(
-                f"CREATE OR REPLACE TABLE sample AS SELECT * REPLACE (unnest({taken}) AS {value}) FROM sample"
+                f"CREATE OR REPLACE TABLE sample AS SELECT * REPLACE (unnest({items}) AS {value}) FROM sample"
             )
             return name
     return ""
@@ -177,7 +178,7 @@ def _fields(
     *,
     is_element: bool,
 ) -> Iterator[SeenColumn]:
-    """Yield a column, or the fields of the JSON objects in it, those of objects in these too."""
+    """Yield a column, or the fields of its JSON objects, including nested ones."""
     column = SeenColumn(connection, name, sql_type, options)
     if not source.is_sparse or column.is_scalar:
         yield column
@@ -217,7 +218,7 @@ def _parts(
 
 
 def _with_currency(columns: Iterable[SeenColumn], options: FileOptions) -> FileOptions:
-    """Return the options with the mark of money that most numbers of some column have."""
+    """Return the options with the currency mark that most numbers of some column have."""
     for column in columns:
         if column.sql_type == "VARCHAR" and column.share_like(_PRICED) >= MOSTLY:
             marks = column.parts_like(f"({_MARK})")
@@ -226,24 +227,27 @@ def _with_currency(columns: Iterable[SeenColumn], options: FileOptions) -> FileO
 
 
 def _with_marks(columns: Sequence[SeenColumn], options: FileOptions) -> FileOptions:
-    """Return the options with the marks by which most columns are numbers, three digits behind one being thousands."""
+    """Return the options with the marks that read most columns as numbers; three digits after one mean thousands."""
     texts = [column for column in columns if column.sql_type == "VARCHAR" and column.share_like(r".*[0-9].*")]
     texts = [column for column in texts if column.share_like(r"[0-9]+") < 1]
 
-    marked = [msgspec.structs.replace(options, decimal=one, thousands=other) for one, other in _MARKS]
+    marked = [msgspec.structs.replace(options, decimal=decimal, thousands=thousands) for decimal, thousands in _MARKS]
     shares = [column.shares(marked) for column in texts]
     grouped = {mark: [_is_grouped(column, mark, options) for column in texts] for mark in ".,"}
 
     def score(place: int) -> tuple[float, int]:
-        read = [each[place] >= MOSTLY for each in shares]
-        odd = sum(each and is_odd for each, is_odd in zip(read, grouped[marked[place].decimal], strict=True))
-        return sum(each[place] for each, is_read in zip(shares, read, strict=True) if is_read), -odd
+        read = [column_shares[place] >= MOSTLY for column_shares in shares]
+        odd = sum(is_read and is_odd for is_read, is_odd in zip(read, grouped[marked[place].decimal], strict=True))
+        return sum(column_shares[place] for column_shares, is_read in zip(shares, read, strict=True) if is_read), -odd
 
     return marked[max(range(len(marked)), key=score)]  # the first of the best
 
 
 def _is_grouped(column: SeenColumn, mark: str, options: FileOptions) -> bool:
-    """Return whether all numbers of a column have three digits behind a mark, or none, as whole thousands have."""
+    """Return whether a mark can be that of thousands.
+
+    All numbers of the column have groups of three digits behind it, or are below 1000; one at least has the mark.
+    """
     sign = rf"\s*(?:{re.escape(options.currency)})?\s*" if options.currency else r"\s*"
     grouped = rf"{sign}[+-]?[1-9][0-9]{{0,2}}(?:[{mark}][0-9]{{3}})+{sign}"
     plain = rf"{sign}[+-]?[0-9]{{1,3}}{sign}"
@@ -251,7 +255,7 @@ def _is_grouped(column: SeenColumn, mark: str, options: FileOptions) -> bool:
 
 
 def _three_digits(column: SeenColumn, options: FileOptions) -> str:
-    """Return what is to be asked of a column whose marks can be of decimals or of thousands; empty where none."""
+    """Return the question about a column whose mark may be of decimals or of thousands; empty where there is none."""
     mark = options.thousands or options.decimal
     if column.sql_type != "VARCHAR" or mark not in ".," or not _is_grouped(column, mark, options):
         return ""

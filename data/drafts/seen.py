@@ -16,7 +16,7 @@ from data.units import DAY_US
 __all__ = ["CLOCKS", "MOSTLY", "SeenColumn"]
 
 MOSTLY = 0.95
-"""The share of a column's values that makes it what they are: the import names the rows of the others."""
+"""Least share of a column's values that are of its type; the import reports the rows of the others."""
 
 _TIME = re.compile(
     r"time|date|datum|fecha|when|created|ts$|zeit|stamp|epoch|[_a-z]at$|^at$|_dt$|^dt$|^day$|_ms$|jour|^data|tijd|"
@@ -30,9 +30,9 @@ _DATES = (
     *("%d %B %Y", "%d-%B-%Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%m %d, %Y", "%a, %d %b %Y", "%a %d %b %Y"),
 )
 CLOCKS = (" %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p", " %I:%M:%S%p", " %I:%M%p", " %H%M%S", " %H%M", " %H")
-"""How the time of day is written behind a date."""
+"""Forms of the time of day after a date."""
 
-_BEHIND = (
+_AFTER_DATE = (
     *CLOCKS[:6],
     "",
     ", %H:%M:%S",
@@ -45,11 +45,11 @@ _BEHIND = (
 )
 _FORMS = (
     *("iso", "%Y-%m-%d %H:%M:%S %Z", "%Y%m%d", "%Y%m%d%H%M%S", "%Y%m%dT%H%M%S", "%Y%m%dT%H%M%SZ"),
-    *(date + clock for date in _DATES for clock in _BEHIND),
+    *(date + clock for date in _DATES for clock in _AFTER_DATE),
 )
 _DIGITS = ("%Y%m%d", "%Y%m%d%H%M%S", "%Y%m%d%H%M")
 _NUMBERS = {"unix": (1e8, 4.2e9), "unix_ms": (1e11, 4.2e12), "unix_us": (1e14, 4.2e15), "excel": (25_569, 80_000)}
-"""Where numbers lie that are times of a form: from some time after 1970 on, up to 2100."""
+"""Bounds of numbers that are times of a form: from some time after 1970 up to 2100."""
 
 _CODES = {
     **dict.fromkeys(("%d", "%m", "%H", "%I", "%M", "%S"), "[0-9]{1,2}"),
@@ -61,16 +61,16 @@ _CODES = {
     "%z": "[+-][0-9]{2}:?[0-9]{2}",
     "%Z": "[a-z/_]+",
 }
-"""What strptime's codes look like."""
+"""Regular expressions of strptime's codes."""
 
 _TRIED = 50
-"""Values by which most forms are ruled out."""
+"""How many values are tried to rule out most forms."""
 
 
 class SeenColumn:
-    """A column in the sample: its DuckDB type, and of its values, counts and examples.
+    """A column of the sample: its DuckDB type, and counts and examples of its values.
 
-    `value` is the expression of a mapping that gives it; `is_part` whether that is a field of a column, or several.
+    `value` is the column as an expression of a mapping; `is_part` is whether it is a field of a column, or joins two.
     """
 
     def __init__(
@@ -102,11 +102,11 @@ class SeenColumn:
 
     @property
     def number(self) -> str:
-        """The expression of a mapping that gives it as a number; a part of a column has no type of its own."""
+        """The column as a number, an expression of a mapping; a part of a column has no type of its own."""
         return f"TRY_CAST({self.value} AS DOUBLE)" if self.is_part else self.value
 
     def key_type(self, options: FileOptions) -> ColumnType:
-        """Return what it is as ids: numbers that may have passed through a spreadsheet, or texts."""
+        """Return its type as a key: `id` for numbers that may have passed through a spreadsheet, else `text`."""
         return "id" if self.reads("number", options) and self.share("id", options) >= 0.5 else "text"
 
     @cached_property
@@ -116,25 +116,25 @@ class SeenColumn:
 
     @property
     def is_named_time(self) -> bool:
-        """Whether its name is a time's."""
+        """Whether the name is that of a time."""
         return bool(_TIME.search(self.name))
 
     @cached_property
     def is_days(self) -> bool:
-        """Whether its times are of days alone."""
+        """Whether all times are whole days."""
         return not self._row(f"count(*) FILTER (({self._micros()}) % {DAY_US} <> 0)")[0]
 
     def joined_with(self, clock: "SeenColumn", forms: Iterable[str]) -> "SeenColumn":
-        """Return this column of days and one of times of the day as one, in the forms that read it."""
-        both = SeenColumn(
+        """Return this column of days joined with one of times of the day, in the forms that read both."""
+        joined = SeenColumn(
             self._connection,
             f"{self.name} {clock.name}",
             "VARCHAR",
             self._options,
             f"concat_ws(' ', {self.value}, {clock.value})",
         )
-        both.forms = both._best(forms)
-        return both
+        joined.forms = joined._best(forms)
+        return joined
 
     def take_numbers_for_times(self) -> None:
         """Look for times among numbers also where the name does not say so."""
@@ -151,24 +151,24 @@ class SeenColumn:
 
     def shares(self, options: Iterable[FileOptions]) -> list[float]:
         """Return the share of the values that are numbers by each of several options."""
-        read = [f"count({converted(self.value, self.sql_type, 'number', each)})" for each in options]
+        read = [f"count({converted(self.value, self.sql_type, 'number', variant)})" for variant in options]
         return [count / max(1, self.filled) for count in self._row(", ".join(read))]
 
     def share_like(self, pattern: str) -> float:
-        """Return the share of the values that a regular expression matches wholly."""
+        """Return the share of the values that a regular expression matches in full."""
         matching = f"count(*) FILTER (regexp_full_match({self._text}, {literal(pattern)}))"
         return float(self._row(matching)[0] / self.filled) if self.filled else 0.0
 
     def parts_like(self, pattern: str) -> list[str]:
-        """Return what the groups of a regular expression match in most of the values, the most frequent first."""
-        found = f"regexp_extract({self._text}, {literal(pattern)}, 1)"
-        query = f"SELECT {found} AS x FROM sample WHERE x <> '' GROUP BY x ORDER BY count(*) DESC, x LIMIT 5"
+        """Return what the first group of a pattern matches in most of the values, the most frequent first."""
+        group = f"regexp_extract({self._text}, {literal(pattern)}, 1)"
+        query = f"SELECT {group} AS x FROM sample WHERE x <> '' GROUP BY x ORDER BY count(*) DESC, x LIMIT 5"
         return [text for (text,) in self._connection.execute(query).fetchall()]
 
     def odd_time(self) -> tuple[str, str] | None:
-        """Return the form in which most values are times, and a value that is none of it; None where few are times."""
+        """Return the form of most values that are times, and a value in none of it; None where few are times."""
         counts = self._counts(self._likely_forms())
-        form = max(counts, key=lambda each: counts[each])
+        form = max(counts, key=lambda candidate: counts[candidate])
         if counts[form] < self.filled / 2:
             return None
         odd = f"min({self._text}) FILTER (coalesce({self._micros(form)}, -1) < 0)"
@@ -232,7 +232,7 @@ class SeenColumn:
         return self._best(self._likely_forms())
 
     def _likely_forms(self) -> list[str]:
-        """Return the forms that fit the most of some values by their characters: DuckDB has the last word on few."""
+        """Return the forms that fit the most of some values by their characters; DuckDB decides between them."""
         query = f"SELECT DISTINCT {self._text} AS x FROM sample WHERE x IS NOT NULL ORDER BY hash(x) LIMIT {_TRIED}"
         values = [text.strip() for (text,) in self._connection.execute(query).fetchall()]
         fitting = {form: sum(bool(_pattern(form).fullmatch(text)) for text in values) for form in _FORMS}
@@ -240,15 +240,19 @@ class SeenColumn:
         return ["iso", *(form for form, count in fitting.items() if form != "iso" and count and 2 * count >= most)]
 
     def _best(self, forms: Iterable[str]) -> list[str]:
-        """Return the forms that read most values, and nearly all, but for those that read each as an earlier one."""
+        """Return the forms that read the most values, at least MOSTLY of them.
+
+        Forms that read every value as the first of them does are left out.
+        """
         counts = self._counts(forms)
         best = max(counts.values())
         if best < MOSTLY * self.filled:
             return []
         forms = [form for form, count in counts.items() if count == best]
         self.has_zone = not self._row(f"count({self._time(forms[0]).local})")[0]
-        alike = [f"count(*) FILTER (({self._micros(forms[0])}) <> ({self._micros(form)}))" for form in forms]
-        return forms[:1] + [form for form, differ in zip(forms, self._row(", ".join(alike)), strict=True) if differ]
+        differences = [f"count(*) FILTER (({self._micros(forms[0])}) <> ({self._micros(form)}))" for form in forms]
+        differing = self._row(", ".join(differences))
+        return forms[:1] + [form for form, differ in zip(forms, differing, strict=True) if differ]
 
     def _number_forms(self) -> list[str]:
         counts = self._counts(_DIGITS)
@@ -267,7 +271,7 @@ class SeenColumn:
 
 @cache
 def _pattern(form: str) -> re.Pattern[str]:
-    """Return what a time of a form looks like."""
+    """Return the regular expression of a time in a form."""
     parts = re.split("(%[A-Za-z])", form)
     return re.compile("".join(_CODES.get(part) or re.escape(part) for part in parts), re.IGNORECASE)
 

@@ -25,32 +25,32 @@ _ID = re.compile(
 _NO_ID = re.compile("(paid|void|valid|grid|bid|hybrid|android|phone.*)$", re.IGNORECASE)
 _TYPE = re.compile("event|action|behav|activity|type|kind|vorgang|^art$|operation|status", re.IGNORECASE)
 _CODED = re.compile("event|action|behav|activity", re.IGNORECASE)
-"""Names of types of events that may be numbers."""
+"""Names of columns whose numbers may be event types."""
 
 _CLASS = re.compile(
     "class|categ|dept|department|zip|postal|postcode|^plz|pin|year|month|hour|weekday|dow$", re.IGNORECASE
 )
-"""Numbers that are rather names of something."""
+"""Names of columns whose numbers are labels rather than measures."""
 
 _COUNTER = re.compile(r"^(column\d+|index|unnamed.*|row.*|#)$", re.IGNORECASE)
 
 BUYING = ("purchase", "sale", "order", "buy", "bought", "checkout", "paid", "verkauf", "transaction", "completed")
-"""What the type of an event is called that is bought by, in part."""
+"""Parts of the names of event types that mean a purchase."""
 
 _MOST_LABELS = 1_000
-"""A text with more values than this in a sample is kept as metadata: as a label each value would be an entity."""
+"""A text with more values than this in a sample becomes metadata: as a label, each value would be an entity."""
 _MOST_KEYS, _MOST_MEASURES = 3, 5
 _MOST_AMOUNT = 10**9
 _RETURNED = 0.4
-"""Rows with numbers below 0 are returns up to this share of them."""
+"""Largest share of rows with numbers below 0 that are taken for returns."""
 
 _SPANS = ((120, 30), (28, 7), (0, 1))
-"""Days that a sample spans at least, and the horizon of days that a question may have then."""
+"""Least days that a sample spans, and the horizon in days that a question may have then."""
 
 
 @dataclass(frozen=True)
 class DraftColumn:
-    """A column of the file, the name it gets, and what it seems to be: time, type, key, label, measure or other."""
+    """A column of the file, its name in the schema, and its role: time, type, key, label, measure or other."""
 
     column: str
     name: str
@@ -78,7 +78,7 @@ class ShopDraft:
 
 
 def draft_shop(file: str, project: str, names: Sequence[str] = ()) -> ShopDraft:
-    """Return the draft for a file; `names` are of its columns, where it has no header.
+    """Return the draft for a file; `names` are those of its columns where it has no header.
 
     Raises DataError, in one line, where it cannot be read or has no times or keys.
     """
@@ -90,23 +90,23 @@ def draft_shop(file: str, project: str, names: Sequence[str] = ()) -> ShopDraft:
 
 
 def _no_time(file: str, sample: Sample) -> DataError:
-    """Return what to say of a file without times: the column that holds them nearly, or is called so."""
+    """Return the error for a file without times: it names a column that nearly holds them, or is named like one."""
     for column in sample.columns:
         if column.filled and column.is_scalar and (odd := column.odd_time()):
             return DataError(
                 f"{file}: column {printable(column.name)}: most times are of the form {odd[0]}, and {odd[1]!r} "
                 "is not; write all of a file in one form"
             )
-    named = next((column for column in sample.columns if column.filled and column.is_named_time), None)
-    seen = f" (column {printable(named.name)} has {named.example!r})" if named else ""
+    time_column = next((column for column in sample.columns if column.filled and column.is_named_time), None)
+    example = f" (column {printable(time_column.name)} has {time_column.example!r})" if time_column else ""
     return DataError(
-        f"{file}: no column holds times in a form that is known{seen}; write them as 2026-11-21T03:04:05Z, or make "
+        f"{file}: no column holds times in a form that is known{example}; write them as 2026-11-21T03:04:05Z, or make "
         "the project without --from, and say in its mapping.toml how they are written: [time] takes an expression too"
     )
 
 
 class _Columns:
-    """Which column of the file is what."""
+    """Assigns roles to the columns of the file, and drafts a schema and a mapping of them."""
 
     def __init__(self, file: str, sample: Sample, roles: Roles, time: SeenColumn) -> None:
         self._file = file
@@ -124,10 +124,12 @@ class _Columns:
         self._session = self._role("session_id", rest) or self._role("order_id", rest)
         rest = [column for column in rest if column is not self._session]
         paid = [column for role in ("quantity", "price", "total") if (column := self._role(role, rest))]
-        measures = [*paid, *(each for each in rest if each not in paid and self._is_measure(each))][:_MOST_MEASURES]
-        self._measures = [each for each in rest if each in measures]
-        self._labels = [each for each in rest if each not in self._measures and self._is_label(each)]
-        self._others = [each for each in rest if each not in (*self._measures, *self._labels)]
+        measures = [*paid, *(column for column in rest if column not in paid and self._is_measure(column))][
+            :_MOST_MEASURES
+        ]
+        self._measures = [column for column in rest if column in measures]
+        self._labels = [column for column in rest if column not in self._measures and self._is_label(column)]
+        self._others = [column for column in rest if column not in (*self._measures, *self._labels)]
         self._signed = self._signed_column()
         for column in (*self._keys, *self._labels, *self._measures):
             taken = {*ALWAYS, *self._names.values()}
@@ -145,15 +147,15 @@ class _Columns:
             self._file,
             schema,
             mapping,
-            tuple(self._told(column) for column in self._sample.columns),
+            tuple(self._draft_column(column) for column in self._sample.columns),
             newest_us,
             next(horizon for least, horizon in _SPANS if days >= least),
             tuple(self._doubts(schema)),
         )
 
     def _role(self, role: str, among: list[SeenColumn]) -> SeenColumn | None:
-        found = self._roles.of.get(role)
-        return found if found in among else None
+        column = self._roles.of.get(role)
+        return column if column in among else None
 
     def _is_type(self, column: SeenColumn) -> bool:
         if column is self._roles.of.get("event_type"):
@@ -173,26 +175,26 @@ class _Columns:
         return column.is_scalar and not column.forms and repeats(column)
 
     def _key_columns(self, among: list[SeenColumn]) -> list[SeenColumn]:
-        """Return what names who and what: whom events are of first, by whose key they are ordered."""
+        """Return the key columns; events are ordered by the first, which names whom they are of."""
         user, product = self._role("user_id", among), self._role("product_id", among)
         sessions = [self._roles.of.get(role) for role in ("session_id", "order_id")]
-        ids = [each for each in among if self._is_id(each) and not each.empty and each not in sessions]
-        first = [user] if user else [each for each in ids if each is not product][:1]
-        first = first or [each for each in sessions[:1] if each in among and repeats(each)]
-        found = list(dict.fromkeys([*first, *([product] if product else []), *ids]))[:_MOST_KEYS]
-        if found:
-            return found
+        ids = [column for column in among if self._is_id(column) and not column.empty and column not in sessions]
+        first = [user] if user else [column for column in ids if column is not product][:1]
+        first = first or [column for column in sessions[:1] if column in among and repeats(column)]
+        keys = list(dict.fromkeys([*first, *([product] if product else []), *ids]))[:_MOST_KEYS]
+        if keys:
+            return keys
         texts = [
-            each
-            for each in among
-            if 1 < each.values < each.filled
-            and each.is_scalar
-            and not each.forms
-            and (each.has_zeros or not each.reads("number", self._options))
+            column
+            for column in among
+            if 1 < column.values < column.filled
+            and column.is_scalar
+            and not column.forms
+            and (column.has_zeros or not column.reads("number", self._options))
         ]
         if not texts:
-            once = next((each for each in among if _ID.search(each.name) and not repeats(each)), None)
-            why = f" ({printable(once.name)} has another value in every row)" if once else ""
+            unique = next((column for column in among if _ID.search(column.name) and not repeats(column)), None)
+            why = f" ({printable(unique.name)} has another value in every row)" if unique else ""
             raise DataError(
                 f"{self._file}: no column names who an event is of, with some of them more than once{why}; join the "
                 "file with the one that says who, or make the project without --from and write its schema.py by hand"
@@ -200,7 +202,7 @@ class _Columns:
         return [max(texts, key=lambda column: (column.has_zeros, column.values))]
 
     def _is_measure(self, column: SeenColumn) -> bool:
-        """Also where a few values are none: the import names their rows."""
+        """Return whether a column is a measure; a few values may be no numbers: the import reports their rows."""
         if _ID.search(column.name.strip(" ._")) or _CLASS.search(column.name) or column.has_zeros or column.forms:
             return False
         if not column.is_scalar or (_COUNTER.search(column.name) and column.values == column.filled):
@@ -211,7 +213,7 @@ class _Columns:
         return 1 < column.values <= _MOST_LABELS and column.is_scalar and not column.forms
 
     def _signed_column(self) -> SeenColumn | None:
-        """Return the measure that is below 0 in rows that send something back, where no column tells types."""
+        """Return the measure that is negative in rows of returns, where no column tells event types."""
         for role in ("quantity", "total"):
             column = self._roles.of.get(role)
             if self._type or column is None or column not in self._measures:
@@ -226,17 +228,17 @@ class _Columns:
             doubts.append("times have no zone, and are taken for UTC; see `zone` in the mapping")
         if len(self._time.forms) > 1:
             doubts.append(f"times can be read as {' and as '.join(self._time.forms)}; keep one of `formats`")
-        if others := [printable(each.name) for each in self._roles.other_times]:
+        if others := [printable(column.name) for column in self._roles.other_times]:
             doubts.append(f"the time of an event is {printable(self._time.name)}, not {', '.join(others)}")
         if self._role("user_id", self._keys) is None:
             doubts.append(
                 f"no name says whom an event is of: {schema.ordered_by} is taken, by which events are ordered then"
             )
         doubts += [
-            f"rows without {printable(one.name)} ({one.empty:,} of the sample) make no event; make it a label if they "
-            "should"
-            for one in self._keys
-            if one.empty
+            f"rows without {printable(column.name)} ({column.empty:,} of the sample) make no event; make it a label "
+            "if they should"
+            for column in self._keys
+            if column.empty
         ]
         if self._signed:
             doubts.append(f"rows with {printable(self._signed.name)} below 0 are taken for returns")
@@ -254,7 +256,7 @@ class _Columns:
         labels = tuple(self._names[column.name] for column in self._labels)
         measures = tuple(self._measure(column) for column in self._measures)
         types = self._type.commonest() if self._type else ["purchase" if self._money else "event"]
-        types.sort(key=lambda kind: not any(word in kind.lower() for word in BUYING))  # these first, others as frequent
+        types.sort(key=lambda kind: not any(word in kind.lower() for word in BUYING))  # purchases, then by frequency
         types += ["return"] if self._signed else []
         described = [(key,) for key in keys] + [(keys[0], key) for key in keys[1:]]
         described += [pair for label in self._described_label() for pair in ((label,), (keys[0], label))]
@@ -262,7 +264,7 @@ class _Columns:
         for columns in described:
             name = self._entity_name(columns)
             if name not in entities:
-                words = " and ".join(f"a {self._entity_name([each])}" for each in columns)
+                words = " and ".join(f"a {self._entity_name([key])}" for key in columns)
                 entities[name] = Entity(name, columns, words)
         asks = (*keys[:2], *([self._names[self._money.name]] if self._money else []))
         return Schema(
@@ -276,15 +278,15 @@ class _Columns:
         )
 
     def _described_label(self) -> list[str]:
-        """The label that is an entity too, if any: the category, else that of fewest values, but for yes and no."""
+        """The label that is an entity too, if any: the category, else the one of fewest values, preferably not two."""
         category = self._roles.of.get("category")
-        fewest = min(self._labels, key=lambda one: (one.values == 2, one.values), default=None)
-        found = category if category in self._labels else fewest
-        return [self._names[found.name]] if found else []
+        fewest = min(self._labels, key=lambda column: (column.values == 2, column.values), default=None)
+        label = category if category in self._labels else fewest
+        return [self._names[label.name]] if label else []
 
     @property
     def _money(self) -> SeenColumn | None:
-        """The measure that a question may have: the price or total, if there is one."""
+        """The measure that a question may name: the total or price, if there is one."""
         roles = [self._roles.of.get(role) for role in ("total", "price")]
         money = [column for column in roles if column in self._measures]
         return min(filter(None, money), key=lambda column: bool(column.empty), default=None)
@@ -307,14 +309,14 @@ class _Columns:
         )
 
     def _value(self, column: SeenColumn) -> str:
-        """The expression of a column."""
+        """Return the expression of a column in the mapping."""
         if column not in self._measures:
             return column.value
         value = f"abs({column.number})" if self._is_turned(column) else column.number
         return f"coalesce({value}, 0)" if column.empty else value
 
     def _is_turned(self, column: SeenColumn) -> bool:
-        """Whether a measure is below 0 where a row sends something back, and is told without its sign."""
+        """Return whether a measure is negative in rows of returns, so that its sign is dropped."""
         named = [self._roles.of.get(role) for role in ("quantity", "total")]
         return self._signed is not None and column in named and column.extremes(self._options)[0] < 0
 
@@ -349,13 +351,13 @@ class _Columns:
         if self._session:
             lines.append(f"session_id = {toml_text(self._session.value)}")
         if self._others:
-            pairs = ", ".join(f"{literal(each.name)}, {each.value}" for each in self._others)
+            pairs = ", ".join(f"{literal(column.name)}, {column.value}" for column in self._others)
             lines.append(f"metadata = {toml_text(f'json_object({pairs})')}")
         return "\n".join(lines) + "\n"
 
     @staticmethod
     def _undoes_lines(schema: Schema) -> list[str]:
-        """What is sent back takes back what is bought, where types mean so."""
+        """Return the line by which returns undo purchases, where the event types mean so."""
         first = schema.type_names[0]
         if event_type_of(first) != "purchase":
             return []
@@ -365,7 +367,11 @@ class _Columns:
         return [f"undoes = {{ {', '.join(undone)} }}"] if undone else []
 
     def _column_lines(self) -> list[str]:
-        typed = [one for one in self._sample.columns if one.sql_type == "VARCHAR" and one.filled and not one.is_part]
+        typed = [
+            column
+            for column in self._sample.columns
+            if column.sql_type == "VARCHAR" and column.filled and not column.is_part
+        ]
         lines = [f"{toml_key(column.name)} = {toml_text(self._column_type(column))}" for column in typed]
         return ["[columns]", *lines, ""] if lines else []
 
@@ -374,20 +380,20 @@ class _Columns:
             return "integer" if column.reads("integer", self._options) else "number"
         return column.key_type(self._options) if column in (*self._keys, self._event_id, self._session) else "text"
 
-    def _told(self, column: SeenColumn) -> DraftColumn:
+    def _draft_column(self, column: SeenColumn) -> DraftColumn:
         roles = {"key": self._keys, "measure": self._measures, "label": self._labels, "other": self._others}
         role = next((role for role, columns in roles.items() if column in columns), "empty")
         if column in self._roles.time_columns:
             role = "time"
         single = {"type": self._type, "id": self._event_id, "session": self._session}
-        role = next((name for name, one in single.items() if one is column), role)
+        role = next((name for name, candidate in single.items() if candidate is column), role)
         name = {"time": "timestamp", "type": "event_type", "id": "event_id", "session": "session_id"}.get(role, "")
         name = name or self._names.get(column.name, "metadata" if role == "other" else "")
         return DraftColumn(column.name, name, role, column.values, column.empty, column.example)
 
 
 def plain_shop(project: str) -> ShopDraft:
-    """Return a draft of no file: who bought what, for a person to change."""
+    """Return a draft without a file: customers who view and buy items, for a person to change."""
     schema = Schema(
         types=(EventType("view", "views"), EventType("purchase", "purchases")),
         keys=("customer_id", "item_id"),

@@ -11,17 +11,17 @@ _S3_OPTIONS = {"endpoint_override", "region", "scheme"}
 
 
 def is_remote(where: str) -> bool:
-    """Return whether an address is of an object store."""
+    """Return whether an address is that of an object store."""
     return urlsplit(where).scheme in _STORES
 
 
 def seen_from(folder: Path, place: str) -> str:
-    """Return a place that is named by somebody who stands in a folder: a path as that says, an address as it is."""
+    """Resolve a place that is named relative to a folder: a path is joined to it, an address is returned unchanged."""
     return place if re.match(r"[a-z][a-z0-9+.-]+:", place) else str(folder / place)
 
 
 def check_storage(where: str) -> str:
-    """Return an address as it is kept, a folder as its absolute path. Raises ValueError where it is none."""
+    """Return an address in its stored form, a folder as its absolute path. Raises ValueError where it is invalid."""
     if not where:
         return where
     parts = urlsplit(where)

@@ -1,8 +1,8 @@
 """A storage in an object store, under a prefix of a bucket.
 
-A put is atomic: an object is there whole, or as it was before. Objects are read as copies on this machine, made when
-somebody asks for one, and made again where the object has another time or size since. A copy goes when its object is
-gone and nobody has asked for it for an hour.
+A put is atomic: an object is there whole, or as it was before. Objects are read as copies on this machine, made at
+first use, and again where the time or size of the object has changed. A copy is deleted when its object is gone and it
+was not used for an hour.
 """
 
 import os
@@ -24,7 +24,7 @@ from data.filesystem.storage import Mark
 __all__ = ["Bucket"]
 
 _KEPT_S = 3600.0
-"""How long a copy is kept after it was asked for last, when its object is gone."""
+"""How long a copy is kept after its last use when its object is gone."""
 
 _TICK_S = 0.2
 
@@ -46,7 +46,7 @@ class Bucket:
         self._place = place
         self._prefix = prefix
         self._marks: dict[str, Mark] = {} if marks is None else marks
-        """Of each file, as of the last look at it; shared by all within a place."""
+        """Marks of files as of the last look at them; shared by all storages of a place."""
 
     def __str__(self) -> str:
         return f"{self._place}/{self._prefix}".rstrip("/")
@@ -56,8 +56,8 @@ class Bucket:
 
     def folders(self) -> list[str]:
         """Return the names of the storages within this one, sorted."""
-        found = self._place.infos(self._prefix)
-        return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
+        infos = self._place.infos(self._prefix)
+        return sorted(info.base_name for info in infos if info.type == fs.FileType.Directory)
 
     def names(self) -> list[str]:
         """Return the names of files; copies of others are dropped."""
@@ -65,8 +65,8 @@ class Bucket:
 
     def marks(self) -> dict[str, Mark]:
         """Return the marks of files, by name; copies of others are dropped."""
-        found = self._place.infos(self._prefix)
-        marks = {info.base_name: _mark(info) for info in found if info.type == fs.FileType.File}
+        infos = self._place.infos(self._prefix)
+        marks = {info.base_name: _mark(info) for info in infos if info.type == fs.FileType.File}
         for name, mark in marks.items():
             self._marks[self._prefix + name] = mark
         self._drop_others(marks)
@@ -83,9 +83,9 @@ class Bucket:
             raise GoneError(f"{self}/{name} is gone (compacted, or deleted); run again")
         path = self.path(name)
         with suppress(FileNotFoundError):
-            found = path.stat()
-            if (found.st_mtime_ns, found.st_size) == mark[:2]:
-                os.utime(path, ns=(time.time_ns(), mark.modified_ns))  # somebody asked for it
+            status = path.stat()
+            if (status.st_mtime_ns, status.st_size) == mark[:2]:
+                os.utime(path, ns=(time.time_ns(), mark.modified_ns))  # the time of its last use
                 return path
         return self._copy(name, mark)
 
@@ -99,17 +99,17 @@ class Bucket:
         return mark
 
     def put(self, name: str, write: Callable[[Path], object]) -> Path:
-        """Let `write` make a file on this machine, and put it here. It has another mark than the one before it."""
+        """Let `write` make a file on this machine, and upload it; its mark differs from the replaced file's."""
         before = self.mark(name)
         with self._scratch() as scratch:
             path = scratch / name
             write(path)
             self._put(name, path)
-            # By time and size its readers know that it is another one; some stores count time in seconds.
+            # Readers tell versions apart by time and size; some stores count time in seconds.
             while before is not None and self.mark(name) == before:
                 time.sleep(_TICK_S)
                 self._put(name, path)
-        self.path(name).unlink(missing_ok=True)  # the copy of the one before
+        self.path(name).unlink(missing_ok=True)  # the copy of the replaced file
         return self.path(name)
 
     def delete(self, name: str) -> bool:
@@ -119,23 +119,23 @@ class Bucket:
         return self._place.delete(self._prefix + name)
 
     def bytes(self) -> int:
-        """Return how large all files are, in whatever depth."""
+        """Return the size of all files together, at any depth."""
         return sum(info.size or 0 for info in self._place.infos(self._prefix, recursive=True))
 
     def make(self) -> bool:
-        """Do nothing: it is there as soon as it has a file. Two who make one at once make the same."""
+        """Do nothing: it exists as soon as it has a file, so concurrent callers agree."""
         return True
 
     def lock(self, name: str, *, shared: bool = False, wait: bool = True) -> AbstractContextManager[object]:
-        """Hold a lock against all machines that have this bucket; it ends a while after its process has."""
+        """Hold a lock against all machines that use this bucket; it expires some time after its process ends."""
         return lease(self / _LOCKS / name, shared=shared, wait=wait)
 
-    def scratch(self, name: str) -> AbstractContextManager[Path]:  # noqa: ARG002 - it is nowhere near
+    def scratch(self, name: str) -> AbstractContextManager[Path]:  # noqa: ARG002 - it need not be near
         """Yield an empty folder on this machine."""
         return self._scratch()
 
     def replace(self, name: str, scratch: Path, *, unfinished: str) -> None:
-        """Replace what is in it by the files of a folder; `unfinished` is there all the while."""
+        """Replace the content by the files of a folder; `unfinished` exists in the meantime."""
         within = self / name
         within.put(unfinished, Path.touch)
         for old in within.names():
@@ -146,7 +146,7 @@ class Bucket:
         within.delete(unfinished)
 
     def _put(self, name: str, path: Path) -> None:
-        """Put a file. What is there then is what was sent, or this raises UnavailableError."""
+        """Put a file. Raises UnavailableError where the store then holds something else."""
         sent = self._place.send(path, self._prefix + name)
         mark = self.mark(name)
         if mark is None or mark.size != sent.size:
@@ -169,14 +169,14 @@ class Bucket:
         raise UnavailableError(f"{self}/{name}: its size is said to be {mark.size}, and is {size}; try again")
 
     def _drop_others(self, marks: dict[str, Mark]) -> None:
-        """Delete copies of files that are gone or were replaced, unless somebody asked for them a while ago."""
+        """Delete copies of files that are gone or were replaced, unless they were used lately."""
         before_s = time.time() - _KEPT_S
         with suppress(FileNotFoundError), os.scandir(self.copies) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):
-                    found = entry.stat()
-                    is_old = (found.st_mtime_ns, found.st_size) != marks.get(entry.name, (0, 0))[:2]
-                    if is_old and found.st_atime < before_s and entry.is_file():
+                    status = entry.stat()
+                    is_old = (status.st_mtime_ns, status.st_size) != marks.get(entry.name, (0, 0))[:2]
+                    if is_old and status.st_atime < before_s and entry.is_file():
                         Path(entry.path).unlink()
 
     @contextmanager

@@ -14,7 +14,7 @@ __all__ = ["Folder"]
 
 
 class Folder:
-    """Implements `data.filesystem.storage.Storage`; who writes a file into it does so atomically (`data.atomic`)."""
+    """Implements `data.filesystem.storage.Storage`; files are to be written atomically (`data.atomic`)."""
 
     look_every_s = 0.0
     is_remote = False
@@ -35,7 +35,7 @@ class Folder:
         return sorted(path.name for path in self.root.iterdir() if path.is_dir())
 
     def names(self) -> Iterator[str]:
-        """Yield the names of the files in it; folders, and pipes that a reader would wait for, are none."""
+        """Yield the names of the files in it; folders, and pipes, which would block a reader, are left out."""
         try:
             with os.scandir(self.root) as entries:
                 for entry in entries:
@@ -46,8 +46,8 @@ class Folder:
 
     def marks(self) -> dict[str, Mark]:
         """Return the marks of all files, by name."""
-        found = {name: self.mark(name) for name in self.names()}
-        return {name: mark for name, mark in found.items() if mark is not None}
+        marks = {name: self.mark(name) for name in self.names()}
+        return {name: mark for name, mark in marks.items() if mark is not None}
 
     def path(self, name: str) -> Path:
         """Return the path of a file."""
@@ -58,15 +58,15 @@ class Folder:
     def mark(self, name: str) -> Mark | None:
         """Return the mark of a file; None where there is none."""
         try:
-            found = (self.root / name).stat()
+            status = (self.root / name).stat()
         except FileNotFoundError:
             return None
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             return None
-        return Mark(found.st_mtime_ns, found.st_size, found.st_ino)
+        return Mark(status.st_mtime_ns, status.st_size, status.st_ino)
 
     def put(self, name: str, write: Callable[[Path], object]) -> Path:
-        """Let `write` make a file in its place; its folder is made."""
+        """Let `write` make a file in its place; its folder is made first."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path)
@@ -81,7 +81,7 @@ class Folder:
         return True
 
     def bytes(self) -> int:
-        """Return how large all files are, in whatever depth; what goes meanwhile counts nothing."""
+        """Return the size of all files together, at any depth; files deleted meanwhile do not count."""
         total = 0
         for where, _, names in os.walk(self.root):
             for name in names:
@@ -90,7 +90,7 @@ class Folder:
         return total
 
     def make(self) -> bool:
-        """Make the folder; return False where it is there."""
+        """Make the folder; return False where it exists."""
         try:
             self.root.mkdir(parents=True)
         except FileExistsError:
@@ -105,6 +105,6 @@ class Folder:
         """Yield an empty folder beside those that it can replace."""
         return scratch_folder(self.root / name)
 
-    def replace(self, name: str, scratch: Path, *, unfinished: str) -> None:  # noqa: ARG002 - a rename is at once
+    def replace(self, name: str, scratch: Path, *, unfinished: str) -> None:  # noqa: ARG002 - renames need no marker
         """Replace a folder in it by the scratch folder."""
         replace_folder(scratch, self.root / name)

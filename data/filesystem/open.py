@@ -14,7 +14,7 @@ __all__ = ["open_storage"]
 
 @lru_cache
 def open_storage(where: str, copies: Path) -> Storage:
-    """Return the storage at an address, as `check_storage` returns it: one for all who ask.
+    """Return the storage at an address, as `check_storage` returns it: the same object for all callers.
 
     `copies` is the folder of the copies of a bucket's files. Raises ConfigurationError as `open_place`.
     """

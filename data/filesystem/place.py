@@ -1,6 +1,6 @@
 """A folder by its address: a path of this machine, or s3://, gs:// or az:// for one in object storage.
 
-What is written is there whole or not at all: on this machine by a rename, in object storage as an object is.
+Writes are atomic: by a rename on this machine, as every object is in object storage.
 """
 
 import hashlib
@@ -22,18 +22,18 @@ __all__ = ["Place", "Written", "digest_of", "open_place"]
 _SCHEMES = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "abfss", "abfs": "abfs", "abfss": "abfss"}
 _HIDDEN = re.compile(r"(?<=://)[^/@]*@|\?.*")
 _PIECE = 8 * 1024 * 1024
-"""Bytes that are read, and sent, at once."""
+"""Bytes of a read, and of a write."""
 
 
 class Written(NamedTuple):
-    """What was written: its SHA-256, in hex, and its bytes."""
+    """What was written: its SHA-256 in hex, and its size in bytes."""
 
     sha256: str
     size: int
 
 
 class Place:
-    """One folder. Names are paths within it, with `/` between; a folder in it is there when it holds something.
+    """One folder. Names are paths within it, with `/` between; a folder in it exists when it holds something.
 
     Every method raises UnavailableError, in a line, where the storage does not answer or refuses.
     """
@@ -42,61 +42,61 @@ class Place:
         self._files = files
         self._root = root.rstrip("/")
         self._shown = shown
-        self._is_here = isinstance(files, fs.LocalFileSystem)
+        self._is_local = isinstance(files, fs.LocalFileSystem)
 
     def __str__(self) -> str:
         return self._shown
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Return the names and sizes of all files in a folder, and in those within it; none where there is none."""
-        with self._told("be listed"):
-            found = self._files.get_file_info(fs.FileSelector(self._path(folder), recursive=True, allow_not_found=True))
+        with self._translated("be listed"):
+            infos = self._files.get_file_info(fs.FileSelector(self._path(folder), recursive=True, allow_not_found=True))
         start = len(self._root) + 1
-        files = (one for one in found if one.type == fs.FileType.File)
-        return {one.path[start:]: one.size for one in files if not one.base_name.startswith(".")}
+        files = (info for info in infos if info.type == fs.FileType.File)
+        return {info.path[start:]: info.size for info in files if not info.base_name.startswith(".")}
 
     def infos(self, folder: str, *, recursive: bool = False) -> list[Any]:
-        """Return what `pyarrow.fs` says of all that is in a folder: names, kinds, times and sizes."""
-        which = fs.FileSelector(self._path(folder).rstrip("/"), allow_not_found=True, recursive=recursive)
-        with self._told("be listed"):
-            found: list[Any] = self._files.get_file_info(which)
-        if not found:
+        """Return the `pyarrow.fs` information on all that is in a folder: names, kinds, times and sizes."""
+        selector = fs.FileSelector(self._path(folder).rstrip("/"), allow_not_found=True, recursive=recursive)
+        with self._translated("be listed"):
+            infos: list[Any] = self._files.get_file_info(selector)
+        if not infos:
             self._require_bucket()
-        return found
+        return infos
 
     def info(self, name: str) -> Any | None:
-        """Return what `pyarrow.fs` says of a file; None where there is none."""
-        with self._told("be read"):
-            found = self._files.get_file_info(self._path(name))
-        if found.type == fs.FileType.File:
-            return found
+        """Return the `pyarrow.fs` information on a file; None where there is none."""
+        with self._translated("be read"):
+            info = self._files.get_file_info(self._path(name))
+        if info.type == fs.FileType.File:
+            return info
         self._require_bucket()
         return None
 
     def read(self, name: str) -> bytes:
         """Return the whole of a file. Raises GoneError where there is none."""
-        with self._told("be read"), self._opened(name) as source:
+        with self._translated("be read"), self._opened(name) as source:
             content: bytes = source.read()
             return content
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file."""
-        with self._told("be written"), self._made(name) as target:
+        with self._translated("be written"), self._made(name) as target:
             target.write(content)
 
     def send(self, path: Path, name: str) -> Written:
         """Copy a file of this machine to a name; return what was written."""
-        with path.open("rb") as source, self._told("be written"), self._made(name) as target:
+        with path.open("rb") as source, self._translated("be written"), self._made(name) as target:
             return _copied(source, target)
 
     def fetch(self, name: str, path: Path) -> Written:
         """Copy a file to a path of this machine, whose folder exists; return what was written."""
-        with path.open("wb") as target, self._told("be read"), self._opened(name) as source:
+        with path.open("wb") as target, self._translated("be read"), self._opened(name) as source:
             return _copied(source, target)
 
     def delete(self, name: str) -> bool:
         """Delete a file; return whether there was one."""
-        with self._told("be changed"):
+        with self._translated("be changed"):
             try:
                 self._files.delete_file(self._path(name))
             except FileNotFoundError:
@@ -104,12 +104,12 @@ class Place:
             return True
 
     def _require_bucket(self) -> None:
-        """Raise UnavailableError where there is no such bucket: to who lists it, that looks like an empty one."""
+        """Raise UnavailableError where the bucket does not exist: a listing shows it as an empty one."""
         bucket = self._root.partition("/")[0]
         if bucket:
-            with self._told("be read"):
-                found = self._files.get_file_info(bucket)
-            if found.type == fs.FileType.NotFound:
+            with self._translated("be read"):
+                info = self._files.get_file_info(bucket)
+            if info.type == fs.FileType.NotFound:
                 raise UnavailableError(f"{self}: there is no bucket {bucket}; make it, or correct the address")
 
     def _path(self, name: str) -> str:
@@ -126,11 +126,11 @@ class Place:
 
     @contextmanager
     def _made(self, name: str) -> Iterator[Any]:
-        """Yield a stream to a new file; of an error within, nothing is left."""
+        """Yield a stream to a new file; an error within leaves nothing behind."""
         path = self._path(name)
         folder, _, last = path.rpartition("/")
-        scratch = f"{folder}/.{last}.{uuid.uuid4().hex}" if self._is_here else path
-        if self._is_here:
+        scratch = f"{folder}/.{last}.{uuid.uuid4().hex}" if self._is_local else path
+        if self._is_local:
             self._files.create_dir(folder, recursive=True)
         try:
             with self._files.open_output_stream(scratch) as target:
@@ -138,13 +138,14 @@ class Place:
             if scratch != path:
                 self._files.move(scratch, path)
         except BaseException:
-            # To close a stream is to finish its object, if only a part of it was written.
+            # Closing a stream finishes its object, even if only a part of it was written.
             with suppress(OSError, pa.ArrowException):
                 self._files.delete_file(scratch)
             raise
 
     @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
+    def _translated(self, what: str) -> Iterator[None]:
+        """Turn errors of the file system into UnavailableError; `what` completes "cannot ..."."""
         try:
             yield
         except (OSError, pa.ArrowException) as error:
@@ -160,8 +161,8 @@ def open_place(address: str) -> Place:
 
     Raises ConfigurationError for another kind of address.
     """
-    scheme, found, rest = address.partition("://")
-    if not found:
+    scheme, separator, rest = address.partition("://")
+    if not separator:
         path = str(Path(address).absolute())
         return Place(fs.LocalFileSystem(), path, path)
     shown = _HIDDEN.sub("", address)

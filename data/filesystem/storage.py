@@ -13,7 +13,7 @@ __all__ = ["Mark", "Storage"]
 
 
 class Mark(NamedTuple):
-    """By what a file's content is told from the one before: time of its last change (Unix, ns), size, and inode."""
+    """Identifies a version of a file: time of its last change (Unix, ns), size, and inode."""
 
     modified_ns: int
     size: int
@@ -21,9 +21,9 @@ class Mark(NamedTuple):
 
 
 class Storage(Protocol):
-    """Files by name, and storages within it. Making one touches nothing; `str` is where it is.
+    """Files by name, and storages within it. Making one does no I/O; `str` is its address.
 
-    `look_every_s` is how long a look at what others change there may count, since it costs as much as a write does.
+    `look_every_s` is how long a listing may be reused, since it costs as much as a write does.
     `is_remote`: files are read as copies, and a list of names may lag behind what was written.
 
     Raises UnavailableError where it cannot be reached.
@@ -54,21 +54,21 @@ class Storage(Protocol):
         """Return the mark of a file as it is now; None where there is none."""
 
     def put(self, name: str, write: Callable[[Path], object]) -> Path:
-        """Make a file, or replace it, by what `write` makes at a path that it is given; return `path`."""
+        """Make or replace a file: `write` is called with a path to make it at. Return `path`."""
 
     def delete(self, name: str) -> bool:
         """Delete a file; return whether it was there."""
 
     def bytes(self) -> int:
-        """Return how large all files are, those of the storages within it too; what goes meanwhile counts nothing."""
+        """Return the size of all files together, at any depth; files deleted meanwhile do not count."""
 
     def make(self) -> bool:
-        """Make its folder; return False where somebody else has."""
+        """Make its folder; return False where another process has."""
 
     def lock(self, name: str, *, shared: bool = False, wait: bool = True) -> AbstractContextManager[object]:
-        """Hold a lock against all who have this storage, within a `with` block.
+        """Hold a lock against all users of this storage, within a `with` block.
 
-        Raises BlockingIOError where somebody else holds it and `wait` is False.
+        Raises BlockingIOError where another process holds it and `wait` is False.
         """
 
     def scratch(self, name: str) -> AbstractContextManager[Path]:
@@ -77,5 +77,5 @@ class Storage(Protocol):
     def replace(self, name: str, scratch: Path, *, unfinished: str) -> None:
         """Replace a storage within this one by the files of a scratch folder.
 
-        Where that cannot be done at once, a file without content is in it meanwhile that is called `unfinished`.
+        Where that cannot be done in one step, an empty file called `unfinished` is in it in the meantime.
         """

@@ -1,4 +1,4 @@
-"""What the beginning of a file says of it: what it is, its encoding, and where its rows begin."""
+"""What the beginning of a file tells: its kind, its encoding, and where its rows begin."""
 
 import bz2
 import csv
@@ -41,11 +41,11 @@ _FORMATS: dict[str, Format] = {
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
 }
 PACKED = {".gz", ".zst", ".bz2"}
-"""What the names of packed files end with."""
+"""Suffixes of compressed files."""
 
 _SHEETS = {".xlsx", ".xlsm", ".xls", ".ods"}
 SAMPLE = 4 << 20
-"""The bytes that a sample is of."""
+"""Bytes of a sample."""
 
 _KINDS = {
     b"PK\x03\x04": "a zip archive, or a spreadsheet, which is one; unpack it, or save its sheet as CSV in UTF-8",
@@ -60,7 +60,7 @@ _KINDS = {
     b"%PDF": "a PDF; export its data as CSV",
     b"<": "a page of HTML, or XML; export its data as CSV",
 }
-"""What files begin with that are no text of rows."""
+"""The first bytes of files that are no text of rows."""
 
 _DELIMITERS = ",;\t|"
 _RECORDS = 200
@@ -71,9 +71,9 @@ def file_format(name: str, options: FileOptions) -> Format:
     """Return the format of a file. Raises ConfigurationError where neither its name nor `options` say it."""
     if options.format:
         return options.format
-    if (found := _named_format(name)) is None:
+    if (form := _named_format(name)) is None:
         raise ConfigurationError(f'{name}: its name does not say what it is; write format = "csv" under [file]')
-    return found
+    return form
 
 
 def _named_format(name: str) -> Format | None:
@@ -96,7 +96,7 @@ def beginning_of(name: str, size: int = SAMPLE) -> bytes:
 
 
 def unpacked(stack: ExitStack, name: str) -> Any:
-    """Return a file to read the content from, here or in a bucket."""
+    """Open a file, here or in a bucket, to read its unpacked content; the stack closes it."""
     file: Any
     if "://" in name:
         try:
@@ -107,9 +107,9 @@ def unpacked(stack: ExitStack, name: str) -> Any:
             ) from error
         file = stack.enter_context(system.open_input_stream(path, compression=None))
     else:
-        file = stack.enter_context(Path(name).open("rb"))  # noqa: SIM115 - it is the stack's
+        file = stack.enter_context(Path(name).open("rb"))  # noqa: SIM115 - the stack closes it
     match Path(name).suffix:
-        case ".gz":  # its reader takes zeros after the end for what they are, padding, and misses an end
+        case ".gz":  # this reader knows zero padding after the end, and notices a missing end
             return stack.enter_context(gzip.GzipFile(fileobj=file))
         case ".bz2":
             return stack.enter_context(bz2.BZ2File(file))
@@ -125,7 +125,7 @@ def refuse_other_kinds(name: str, form: Format, start: bytes) -> None:
         if not start.startswith(b"PAR1"):
             raise DataError(f"{name}: no Parquet, for it begins with {_shown(start)}; is it whole, and called rightly?")
         return
-    kind = next((what for magic, what in _KINDS.items() if start.startswith(magic)), None)
+    kind = next((description for magic, description in _KINDS.items() if start.startswith(magic)), None)
     if kind is not None:
         raise DataError(f"{name}: this is {kind}")
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -161,7 +161,7 @@ def csv_records(text: str, options: FileOptions) -> Iterator[tuple[list[str], in
 def guess_options(name: str) -> FileOptions:
     """Return how a file is read, as far as its beginning tells.
 
-    Raises DataError, in one line, for what is no file of rows, or in an encoding that cannot be told.
+    Raises DataError, in one line, for what is no file of rows, or of an unknown encoding.
     """
     if is_table(name):
         return FileOptions()
@@ -180,19 +180,19 @@ def guess_options(name: str) -> FileOptions:
 
 
 def _encoding(name: str, start: bytes) -> str:
-    """Return UTF-8 also where a few bytes are none, whose rows the import names."""
+    """Return the encoding; UTF-8 also where a few bytes are not: the import reports their rows."""
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
-    odd = [each for each in start.decode("utf-8", "surrogateescape") if not each.isascii()]
-    if sum(unicodedata.category(each) == "Cs" for each in odd) <= len(odd) / 2:
+    odd = [character for character in start.decode("utf-8", "surrogateescape") if not character.isascii()]
+    if sum(unicodedata.category(character) == "Cs" for character in odd) <= len(odd) / 2:
         return "utf-8"
     for encoding in ("cp1252", "latin-1"):
         try:
             text = start.decode(encoding)
         except UnicodeDecodeError:
             continue
-        odd = [each for each in text if not each.isascii()]
-        strange = sum(not (each.isalpha() or each in _WESTERN) for each in odd)
+        odd = [character for character in text if not character.isascii()]
+        strange = sum(not (character.isalpha() or character in _WESTERN) for character in odd)
         strange += sum(map(len, re.findall(r"[^\x00-\xbf]{3,}", text)))
         if strange <= len(odd) / 4:
             return encoding
@@ -203,10 +203,10 @@ def _encoding(name: str, start: bytes) -> str:
 
 
 def _layout(text: str, options: FileOptions) -> FileOptions:
-    """Return the options with the delimiter and escape by which most records have as many columns, and what to skip."""
+    """Return the options that give most records the same number of columns: delimiter, escape, and lines to skip."""
     escapes: list[Literal['"', "\\"]] = ['"', "\\"] if '\\"' in text else ['"']
-    best, found = (False, 0.0, 0), options
-    first = re.match(r"sep=(.)\r?\n", text, re.IGNORECASE)  # Excel's own
+    best_score, chosen = (False, 0.0, 0), options
+    first = re.match(r"sep=(.)\r?\n", text, re.IGNORECASE)  # as Excel writes
     for delimiter in first.group(1) if first else _DELIMITERS:
         for escape in escapes:
             tried = msgspec.structs.replace(options, delimiter=delimiter, escape=escape, skip=int(bool(first)))
@@ -221,9 +221,9 @@ def _layout(text: str, options: FileOptions) -> FileOptions:
             sizes = [size for size, _, _ in counts if size]
             usual = max(sizes, key=lambda size: (sizes.count(size), size), default=0)
             score = (usual > 1, sizes.count(usual) / max(1, len(sizes)), usual)
-            if score > best:
-                best = score
+            if score > best_score:
+                best_score = score
                 full = [n for n, (count, filled, _) in enumerate(counts) if count >= usual and 2 * filled >= usual]
                 skip = counts[full[0] - 1][2] if full and full[0] else tried.skip
-                found = msgspec.structs.replace(tried, skip=skip)
-    return found
+                chosen = msgspec.structs.replace(tried, skip=skip)
+    return chosen

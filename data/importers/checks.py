@@ -13,7 +13,7 @@ from data.importers.report import Fault
 __all__ = ["Checks", "check_event"]
 
 _MOST_BYTES = MAX_EVENT_BYTES - 4096
-"""Of an event's metadata: the rest of it has room in a message, too."""
+"""Most bytes of an event's metadata, so that a message has room for the rest of the event."""
 
 
 _STRING = r'"(\\.|[^"\\])*"'
@@ -27,40 +27,40 @@ class _Check(NamedTuple):
 
 
 class Checks:
-    """Conditions of SQL under which a row is refused, the first that holds, each with the column, reason and value."""
+    """Conditions of SQL under which a row is refused; the first that holds gives the column, reason and value."""
 
     def __init__(self) -> None:
         self._checks: list[_Check] = []
 
     def add(self, column: str | None, condition: str, reason: str, value: str = "NULL") -> None:
-        """Refuse a row for which a condition holds. `value` is SQL of what is shown of it."""
+        """Refuse a row for which a condition holds. `value` is SQL of the value to show."""
         self._checks.append(_Check(column, condition, reason, value))
 
     def applied(self, relation: str) -> str:
         """Return SQL of a relation with the columns `_fault` (NULL where a row keeps the rules) and `_value`."""
-        faults = " ".join(f"WHEN {each.condition} THEN {number}" for number, each in enumerate(self._checks))
-        values = " ".join(f"WHEN {number} THEN ({each.value})::VARCHAR" for number, each in enumerate(self._checks))
+        faults = " ".join(f"WHEN {check.condition} THEN {number}" for number, check in enumerate(self._checks))
+        values = " ".join(f"WHEN {number} THEN ({check.value})::VARCHAR" for number, check in enumerate(self._checks))
         judged = f"SELECT *, CASE {faults} END AS _fault FROM ({relation})"
         return f"SELECT *, CASE _fault {values} END AS _value FROM ({judged})"
 
     def collect(
         self, connection: duckdb.DuckDBPyConnection, table: str, placed: Callable[[int], tuple[str, int]]
     ) -> list[Fault]:
-        """Delete the rows of a table that are refused, and return why; `placed` tells the file and row of a `_row`."""
-        found = connection.execute(
+        """Delete the refused rows of a table, return their faults; `placed` returns the file and row of a `_row`."""
+        refused = connection.execute(
             "SELECT _fault, count(*), min(_row), arg_min(_value, _row) "
             f"FROM {table} WHERE _fault IS NOT NULL GROUP BY _row >> 40, _fault ORDER BY min(_row)"
         ).fetchall()
-        if found:
+        if refused:
             connection.execute(f"DELETE FROM {table} WHERE _fault IS NOT NULL")
         return [
             Fault(*placed(first), self._checks[number].column, self._checks[number].reason, value, count)
-            for number, count, first, value in found
+            for number, count, first, value in refused
         ]
 
 
 def check_event(checks: Checks, column: Column, label: str, value: str, raw: str) -> None:
-    """Add the rules of a declared column, which are the stream's; `value` was converted from `raw`."""
+    """Add the rules of a declared column, the same as the stream's; `value` was converted from `raw`."""
     unread = {
         "key": "no id: it lost digits when it was written so; export the column as text",
         "decimal": "not a number",

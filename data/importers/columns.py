@@ -31,7 +31,7 @@ class Column(NamedTuple):
 
 
 def columns_of(schema: Schema) -> tuple[Column, ...]:
-    """Return the columns that a schema's events have: all but the time, which a mapping describes by itself."""
+    """Return the columns that a schema's events have: all but the time, which a mapping describes separately."""
     event_id, kind = Column("event_id", "key", longest=64), Column("event_type", "choice", choices=schema.type_names)
     keys = [Column(key, "key", longest=128) for key in schema.keys]
     required = [_number(measure) for measure in schema.measures if measure.default is None]
@@ -41,7 +41,7 @@ def columns_of(schema: Schema) -> tuple[Column, ...]:
 
 
 def _number(measure: Measure) -> Column:
-    of = int if measure.is_whole else float
-    default = None if measure.default is None else str(of(measure.default))
+    number = int if measure.is_whole else float
+    default = None if measure.default is None else str(number(measure.default))
     kind: Kind = "integer" if measure.is_whole else "decimal"
-    return Column(measure.name, kind, default, of(measure.least), of(measure.most), measure.decimals)
+    return Column(measure.name, kind, default, number(measure.least), number(measure.most), measure.decimals)

@@ -1,4 +1,4 @@
-"""SQL that makes a value of one type of another: NULL where it is none, so that its row can be named."""
+"""SQL that converts values between types: NULL where that fails, so that the row can be reported."""
 
 import re
 
@@ -9,7 +9,7 @@ __all__ = ["PRINTABLE", "converted", "elements", "emptied", "identifier", "liter
 
 _BLANKS = " \t\r\n\u00a0\u202f\ufeff"
 _THOUSANDS = {" ": " \u00a0\u202f\u2009", "'": "'\u2019"}
-"""The signs that such a mark is written as."""
+"""Characters that such a mark is written as."""
 
 _WHOLE_TYPES = {f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")} | {
     "INTEGER",
@@ -19,7 +19,7 @@ _EXACT = 2**53
 """Larger numbers of floating point may have lost digits."""
 
 _EXPONENT = r"[+-]?[0-9]+\.[0-9]+[eE][+]?[0-9]+|[+-]?[0-9]+(\.[0-9]+)?[eE]\+[0-9]+"
-"""An id as spreadsheets write it when it has too many digits for them: which it was cannot be told."""
+"""An id as spreadsheets write it when it has too many digits for them: its last digits are lost."""
 
 PRINTABLE = r"[\p{L}\p{M}\p{N}\p{P}\p{S} ]*"
 """Text that is printable by the rule of `str.isprintable`."""
@@ -63,7 +63,7 @@ def converted(sql: str, sql_type: str, wanted: ColumnType | Kind, options: FileO
 
 
 def _text(sql: str) -> str:
-    """Blanks around a value are no part of it, and nothing between them is no value. Few have any, and trim is slow."""
+    """Return SQL of a text without blanks around it, NULL if nothing is left. Few have blanks, and trim is slow."""
     text = f"{sql}::VARCHAR"
     trimmed = f"trim({text}, {literal(_BLANKS)})"
     return f"nullif(CASE WHEN regexp_matches({text}, '^[{_BLANKS}]|[{_BLANKS}]$') THEN {trimmed} ELSE {text} END, '')"
@@ -74,7 +74,7 @@ def _unless(text: str, pattern: str) -> str:
 
 
 def emptied(sql: str, options: FileOptions) -> str:
-    """Return SQL of a text that is NULL where it is one of those that are no values."""
+    """Return SQL of a text, NULL where it is one of the texts that mean no value."""
     if not options.empty:
         return sql
     words = ", ".join(map(literal, options.empty))
@@ -82,7 +82,7 @@ def emptied(sql: str, options: FileOptions) -> str:
 
 
 def elements(sql: str, sql_type: str) -> tuple[str, str]:
-    """Return SQL of a list's elements, of a single NULL where there is none, and of whether a value is no list."""
+    """Return SQL of a list's elements, a single NULL if it has none, and of whether a value is not a list."""
     if sql_type.endswith("[]"):
         return f"CASE WHEN len({sql}) > 0 THEN {sql} ELSE [NULL] END", "false"
     is_list = f"CASE WHEN json_valid({sql}) THEN json_type({sql}) = 'ARRAY' ELSE false END"
@@ -94,9 +94,9 @@ def elements(sql: str, sql_type: str) -> tuple[str, str]:
 
 
 def _number(sql: str, options: FileOptions, *, whole: bool = False) -> str:
-    """Read a text once, however long the SQL that makes it: what is no number is an empty text, which is no DOUBLE.
+    """Return SQL of the number in a text: what is no number is an empty text to it, and NULL as DOUBLE.
 
-    A minus may come last, and parentheses are one, as in accounting.
+    Thus the text is read once, however long its SQL. A minus may come last; parentheses mean one, as in accounting.
     """
     point = f"[{options.decimal}]"
     comma = f"[{_THOUSANDS.get(options.thousands, options.thousands)}]" if options.thousands else ""
@@ -122,7 +122,7 @@ def _number(sql: str, options: FileOptions, *, whole: bool = False) -> str:
 
 
 def _finite(number: str) -> str:
-    """To DuckDB NaN equals itself."""
+    """Return SQL of a number, NULL where it is infinite or NaN; to DuckDB NaN equals itself."""
     return f"nullif(nullif(nullif({number}, 'nan'::DOUBLE), 'infinity'::DOUBLE), '-infinity'::DOUBLE)"
 
 

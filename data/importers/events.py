@@ -1,4 +1,4 @@
-"""Events of the rows of an import: what is dropped, when the rest was, and what each expression gives."""
+"""Events from the rows of an import: which rows are dropped, the times of the rest, and the columns of events."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ _Place = tuple[str | int, ...]
 
 
 class Events:
-    """The steps from the table `lines` to the table `events`, each naming the rows that it must leave out."""
+    """The steps from the table `lines` to the table `events`, each reporting the rows that it leaves out."""
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, mapping: Mapping, rows: Rows, declared: Sequence[Column]
@@ -56,16 +56,16 @@ class Events:
 
     def _drop(self) -> None:
         """Make the view `judged`: `lines` with `_reason`, the number of the condition by which a row is dropped."""
-        conditions = {("drop", number, "where"): each.where for number, each in enumerate(self._mapping.drop)}
+        conditions = {("drop", number, "where"): drop.where for number, drop in enumerate(self._mapping.drop)}
         for place, condition in conditions.items():
             self._type(condition, place, "lines")
-        cases = " ".join(f"WHEN {self._sql(each)} THEN {place[1]}" for place, each in conditions.items())
+        cases = " ".join(f"WHEN {self._sql(condition)} THEN {place[1]}" for place, condition in conditions.items())
         reason = f"CASE {cases} END" if cases else "NULL"
         listed = ", ".join(map(identifier, self._columns))
         self._connection.execute(f"CREATE VIEW judged AS SELECT {listed}, _row, {reason} AS _reason FROM lines")
         counts = dict(self._run("SELECT _reason, count(*) FROM judged GROUP BY _reason", conditions, "lines"))
         self._dropped = {
-            each.reason: counts[number] for number, each in enumerate(self._mapping.drop) if number in counts
+            drop.reason: counts[number] for number, drop in enumerate(self._mapping.drop) if number in counts
         }
         self._undropped = counts.get(None, 0)
 
@@ -80,7 +80,7 @@ class Events:
             rows = "SELECT * EXCLUDE (_row, _reason), min(_row) AS _row FROM judged WHERE _reason IS NULL GROUP BY ALL"
         else:
             rows = "SELECT * EXCLUDE (_reason) FROM judged WHERE _reason IS NULL"
-        found = self._time(value, sql_type)
+        moment = self._time(value, sql_type)
         checks = Checks()
         label = self._label("timestamp", time.value)
         checks.add(label, "_time IS NULL AND _when IS NULL", "empty")
@@ -88,7 +88,7 @@ class Events:
         checks.add(label, "_time < 0", "before 1970", "_when")
         checks.add(label, f"_time > {until_us}", f"later than {from_micros(until_us):%Y-%m-%d %H:%M} UTC", "_when")
         when = f"nullif({value}::VARCHAR, '') AS _when"
-        read = f"SELECT *, {found.local} AS _local, {found.instant} AS _instant, {when} FROM ({rows})"
+        read = f"SELECT *, {moment.local} AS _local, {moment.instant} AS _instant, {when} FROM ({rows})"
         micros = TimeSql("_local", "_instant").micros(time.zone)
         timed = checks.applied(f"SELECT * EXCLUDE (_instant), {micros} AS _time FROM ({read})")
         self._run(f"CREATE TABLE kept AS SELECT * EXCLUDE (_when) FROM ({timed})", {place: time.value}, "judged")
@@ -99,7 +99,7 @@ class Events:
         self._judge_clock_changes(label)
 
     def _time(self, value: str, sql_type: str) -> TimeSql:
-        """Return SQL of the time in a row, by the form that its file is written in."""
+        """Return SQL of the time in a row, in the form of its file."""
         time = self._mapping.time
         for number, form in enumerate(time.formats):
             if form not in FORMS and "%" not in form:
@@ -112,7 +112,7 @@ class Events:
             raise self._mapping.wrong(("time", "zone"), f"{time.zone!r} is no time zone; Europe/Paris and UTC are")
         try:
             read = [time_sql(value, sql_type, form, self._mapping.file) for form in time.formats]
-            micros = [each.micros(time.zone) for each in read]
+            micros = [variant.micros(time.zone) for variant in read]
             self._connection.execute(f"DESCRIBE SELECT {', '.join(micros)} FROM judged")
         except duckdb.Error as error:
             raise self._mapping.wrong(("time", "formats"), error_line(error)) from error
@@ -126,12 +126,12 @@ class Events:
         return TimeSql(f"CASE _row >> 40 {local} END", f"CASE _row >> 40 {instant} END")
 
     def _forms(self, value: str, micros: Sequence[str]) -> dict[int, int]:
-        """Return the number of the form that each file's times are of, where there are several to choose from.
+        """Return the number of the form that the times of each file are in, where several may be.
 
         Raises ConfigurationError where two read all times of a file, and read them differently.
         """
         counts = self._rows_of(
-            f"SELECT _row >> 40, count({value}), {', '.join(f'count({each})' for each in micros)} FROM judged "
+            f"SELECT _row >> 40, count({value}), {', '.join(f'count({sql})' for sql in micros)} FROM judged "
             "WHERE _reason IS NULL GROUP BY ALL ORDER BY ALL"
         )
         chosen = {}
@@ -144,16 +144,16 @@ class Events:
                     f"AND {micros[best[0]]} <> {micros[other]} ORDER BY _row LIMIT 1"
                 )
                 if differing and max(read):
-                    one, two = (self._mapping.time.formats[number] for number in (best[0], other))
+                    first, second = (self._mapping.time.formats[number] for number in (best[0], other))
                     raise self._mapping.wrong(
                         ("time", "formats"),
-                        f"{self._rows.sources[file].name} can be read as {one!r} and as {two!r}, which differ in "
+                        f"{self._rows.sources[file].name} can be read as {first!r} and as {second!r}, which differ in "
                         f"{differing[0][0]!r}; keep the one that is meant",
                     )
         return chosen
 
     def _until(self, now_us: int) -> int:
-        """Return the latest time that can be."""
+        """Return the latest valid time, UTC microseconds."""
         if not self._mapping.time.until:
             return now_us + FUTURE_TOLERANCE_US
         read = time_sql(literal(self._mapping.time.until), "VARCHAR", "iso", self._mapping.file)
@@ -163,7 +163,7 @@ class Events:
         return int(until)
 
     def _judge_clock_changes(self, label: str) -> None:
-        """Count, or refuse, rows at local times that the clocks of the zone repeat or leave out."""
+        """Count, or refuse, the rows at local times that the clocks of the zone repeat or leave out."""
         if self._mapping.time.zone == "UTC":
             return
         odd = [quarter for (quarter,) in self._rows_of(odd_hours(self._mapping.time.zone))]
@@ -267,16 +267,16 @@ class Events:
         )
 
     def _undone(self, keys: Sequence[str]) -> dict[str, int]:
-        """Count the events that take back one which is not before them, of the same keys."""
+        """Count the events that undo an event which is not before them, of the same keys."""
         by, undone = ", ".join(map(identifier, keys)), {}
-        for kind, of in self._mapping.undoes.items():
+        for kind, target in self._mapping.undoes.items():
             [[count]] = self._rows_of(
                 f"SELECT count(*) FROM events LEFT JOIN (SELECT {by}, min(timestamp_us) AS first_us FROM events "
-                f"WHERE event_type = {literal(of)} GROUP BY {by}) USING ({by}) "
+                f"WHERE event_type = {literal(target)} GROUP BY {by}) USING ({by}) "
                 f"WHERE event_type = {literal(kind)} AND coalesce(first_us > timestamp_us, true)"
             )
             if count:
-                undone[f"{kind} of what has no earlier {of} in these files"] = count
+                undone[f"{kind} of what has no earlier {target} in these files"] = count
         return undone
 
     def _sql(self, expression: str) -> str:
@@ -308,7 +308,7 @@ class Events:
         return str(described[0][1])
 
     def _alone(self, expression: str) -> str:
-        """Return what is wrong with the SQL of an expression by itself, in words that name nothing of ours."""
+        """Return what is wrong with an expression by itself, in a message that names nothing of the query around it."""
         try:
             self._connection.extract_statements(f"SELECT {expression}")
         except duckdb.Error as error:

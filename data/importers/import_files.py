@@ -1,7 +1,7 @@
 """Convert files of any shape to events in time order, as a mapping says.
 
 DuckDB does the work, so rows never become Python objects; what exceeds its memory is spilled to the system's temporary
-folder. Expressions are the mapping's, and its author's business; values and names of files are never SQL, and no
+folder. A mapping's expressions are its author's responsibility; values and names of files are never SQL, and no
 expression reads a file. The first event is yielded only after all files were read and checked.
 """
 
@@ -30,7 +30,7 @@ from data.schema import Schema
 __all__ = ["MOST_LABELS", "import_files"]
 
 MOST_LABELS = 100_000
-"""The values of a label that entities are of: a category, not a name. Keys have no such bound."""
+"""Most values of a label of an entity: a category, not a name. Keys have no such bound."""
 
 
 def import_files(
@@ -46,8 +46,7 @@ def import_files(
     """Return the events of files, and a report of what became of their rows.
 
     `names` are paths, globs and URIs of object storage. The events come as tables of the schema's columns in time
-    order. `logged` is what they are to be called as a source of the log, and the
-    log's events, so that none comes in twice.
+    order. `logged` is the name of their source in the log, and the log's events, so that none is imported twice.
 
     Raises ConfigurationError for a mapping that is wrong or does not suit the files, DataError in one line for files
     that cannot be read, FaultyRowsError for rows that make no event, unless `skip_faults`.
@@ -67,7 +66,7 @@ def import_files(
             _refuse_many_labels(connection, schema)
             if logged is not None:
                 begin("comparing them with the event log")
-                _refuse_known(connection, schema, *logged)
+                _refuse_logged(connection, schema, *logged)
     except duckdb.Error as error:  # out of memory, or of space to spill to
         connection.close()
         raise DataError(f"{mapping.name}: cannot be imported: {error_line(error)}") from error
@@ -78,9 +77,9 @@ def import_files(
 
 
 def _refuse_many_labels(connection: duckdb.DuckDBPyConnection, schema: Schema) -> None:
-    """Raise DataError where a label that entities are of has too many values: each would be states of its own."""
+    """Raise DataError where a label of an entity has too many values: there would be a state for each."""
     for label in schema.labels:
-        entity = next((one for one in schema.entities if label in one.join_keys), None)
+        entity = next((candidate for candidate in schema.entities if label in candidate.join_keys), None)
         if entity is None:
             continue
         [[values]] = connection.execute(f"SELECT count(DISTINCT {identifier(label)}) FROM events").fetchall()
@@ -92,10 +91,10 @@ def _refuse_many_labels(connection: duckdb.DuckDBPyConnection, schema: Schema) -
             )
 
 
-def _refuse_known(
+def _refuse_logged(
     connection: duckdb.DuckDBPyConnection, schema: Schema, source: str, logged: Iterable[pa.Table]
 ) -> None:
-    """Raise DataError where another source of the log has an event of these, or `source` one that these do not have."""
+    """Raise DataError where another source of the log has one of these events, or `source` has one that is not here."""
     columns = pa.schema([log_columns(schema).log.field(name) for name in ("event_id", "source")])
     batches = (batch for table in logged for batch in table.select(columns.names).cast(columns).to_batches())
     connection.register("logged", pa.RecordBatchReader.from_batches(columns, batches))

@@ -18,7 +18,7 @@ __all__ = ["SHIPPED", "ColumnType", "Drop", "FileOptions", "Mapping", "TimeOptio
 
 _FOLDER = resources.files("data") / "mappings"
 
-SHIPPED = tuple(sorted(each.name.removesuffix(".toml") for each in _FOLDER.iterdir() if each.name.endswith(".toml")))
+SHIPPED = tuple(sorted(file.name.removesuffix(".toml") for file in _FOLDER.iterdir() if file.name.endswith(".toml")))
 """Names of the mappings that come with Encore, for public data sets."""
 
 ColumnType = Literal["text", "id", "integer", "number"]
@@ -28,10 +28,10 @@ _Character = Annotated[str, msgspec.Meta(min_length=1, max_length=1)]
 
 
 class FileOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a file's bytes are text, and its text values. `format` is by default what its name ends with.
+    """How a file's bytes are decoded, and its text values read. `format` is by default what its name ends with.
 
-    `escape` is what stands before a quote within quotes. `skip` lines come before the header, or before the first row
-    where `names` are given in its stead. Texts of `empty` are no values. `currency` is a mark that numbers may have.
+    `escape` precedes a quote within quotes. `skip` lines come before the header, or before the first row
+    where `names` replace it. Texts of `empty` are no values. `currency` is a mark that numbers may have.
     """
 
     format: Literal["csv", "json", "parquet"] | None = None
@@ -47,7 +47,7 @@ class FileOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TimeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When an event was: an expression, and how its values are times.
+    """When an event happened: an expression, and how its values are read as times.
 
     `formats` are strptime's, or `iso`, `unix`, `unix_ms`, `unix_us` or `excel`; every value of a file is of one. `zone`
     holds where a value has none. `until` is the latest time that can be (a date or time of the form `iso`), by default
@@ -63,7 +63,7 @@ class TimeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Drop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Rows that are meant to make no event: those for which the condition `where` holds."""
+    """Rows that intentionally make no event: those for which the condition `where` holds."""
 
     reason: str
     where: str
@@ -103,10 +103,10 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             if name in declared:
                 continue
             near = difflib.get_close_matches(name, declared, 1)
-            meant = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(declared)}"
+            hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(declared)}"
             if name == "timestamp":
-                meant = "; an event's time is described in [time]"
-            raise self.wrong(("event", name), f"an event has no column {name!r}{meant}")
+                hint = "; an event's time is described in [time]"
+            raise self.wrong(("event", name), f"an event has no column {name!r}{hint}")
         types = declared["event_type"].choices
         for name in (*self.undoes, *self.undoes.values()):
             if name not in types:
@@ -135,7 +135,7 @@ def load_mapping(name: str) -> Mapping:
 
 
 def parse_mapping(text: str, path: str) -> Mapping:
-    """Return the mapping of a TOML text; `path` is where it is from."""
+    """Return the mapping of a TOML text; `path` is where it was read."""
     try:
         fields = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

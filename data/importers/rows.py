@@ -15,10 +15,10 @@ from data.importers.source_file import SourceFile, error_line, open_source
 __all__ = ["Rows"]
 
 _FILE_BITS = 40
-"""A row's number is the lower part of `_row`, its file's the upper."""
+"""The lower bits of `_row` are a row's number in its file, the upper ones the file's number."""
 
 _ELEMENT_BITS = 12
-"""Where rows are of elements of a list, an element's number is the lowest part of it."""
+"""Where rows are elements of a list, the lowest bits are the number of the element."""
 
 _NOT = {
     "id": "no whole id: it lost digits, or was a number, before it was written so; export the column as text",
@@ -82,18 +82,18 @@ class Rows:
         for source in self.sources:
             missing = next((name for name in columns if name not in source.columns), None)
             if missing and not source.is_sparse:
-                other = next(each.name for each in self.sources if missing in each.columns)
+                other = next(candidate.name for candidate in self.sources if missing in candidate.columns)
                 raise DataError(
                     f"{source.name}: there is no column {missing!r}, which {other} has; files that are imported "
                     "together have the same columns"
                 )
-        named: list[tuple[tuple[str, ...], str]] = [(("columns", name), name) for name in self._mapping.columns]
+        mentioned: list[tuple[tuple[str, ...], str]] = [(("columns", name), name) for name in self._mapping.columns]
         if self._mapping.each:
-            named.append((("each",), self._mapping.each))
-        for place, name in named:
+            mentioned.append((("each",), self._mapping.each))
+        for place, name in mentioned:
             if name not in columns:
-                has = ", ".join(map(repr, columns)) or "none"
-                raise self._mapping.wrong(place, f"{self.sources[0].name} has no column {name!r}; it has {has}")
+                listed = ", ".join(map(repr, columns)) or "none"
+                raise self._mapping.wrong(place, f"{self.sources[0].name} has no column {name!r}; it has {listed}")
         return columns
 
     def _read(self, number: int, columns: dict[str, str]) -> None:
@@ -103,22 +103,22 @@ class Rows:
         checks.add(None, "_broken", "not a JSON object")
         relation = f"SELECT *, row_number() OVER () AS _number FROM {source.relation}"
         kept, place = [*columns], "_number"
-        if each := self._mapping.each:
+        if list_column := self._mapping.each:
             kept.append("_element")
             place = f"(_number << {_ELEMENT_BITS}) + _element"
             relation = self._elements(relation, source, checks)
-            columns = columns | {each: columns[each].removesuffix("[]")}
+            columns = columns | {list_column: columns[list_column].removesuffix("[]")}
         made = [f"({number}::BIGINT << {_FILE_BITS}) + {place} AS _row", "_broken"]
         for position, (name, sql_type) in enumerate(columns.items()):
-            here = identifier(name) if name in source.columns else "NULL::VARCHAR"
+            sql = identifier(name) if name in source.columns else "NULL::VARCHAR"
             if sql_type == "VARCHAR":
-                here = emptied(here, options)
+                sql = emptied(sql, options)
             wanted = self._mapping.columns.get(name, "text" if sql_type == "VARCHAR" else None)
-            value = here if wanted is None else converted(here, sql_type, wanted, options)
+            value = sql if wanted is None else converted(sql, sql_type, wanted, options)
             made.append(f"{value} AS {identifier(name)}")
             if wanted in _NOT:
                 raw = f"_raw{position}"
-                made.append(f"{here} AS {raw}")
+                made.append(f"{sql} AS {raw}")
                 filled = converted(raw, sql_type, "text", options)
                 checks.add(name, f"{identifier(name)} IS NULL AND {filled} IS NOT NULL", _NOT[wanted], filled)
         if self._mapping.each:
@@ -139,16 +139,16 @@ class Rows:
         self.faults += checks.collect(self._connection, "lines", self.placed)
 
     def _elements(self, relation: str, source: SourceFile, checks: Checks) -> str:
-        """Return SQL of a row for each element of the list that the mapping names, with its number `_element`."""
-        each = self._mapping.each
-        if each not in source.columns:
+        """Return SQL with a row for each element of the list that the mapping names, numbered by `_element`."""
+        list_column = self._mapping.each
+        if list_column not in source.columns:
             return f"SELECT *, 1 AS _element, false AS _other FROM ({relation})"
         most = (1 << _ELEMENT_BITS) - 1
-        taken, other = elements(identifier(each), source.columns[each])
-        checks.add(each, "_other", "not a list", identifier(each))
-        checks.add(each, f"_element > {most}", f"of more than {most:,} elements")
+        items, other = elements(identifier(list_column), source.columns[list_column])
+        checks.add(list_column, "_other", "not a list", identifier(list_column))
+        checks.add(list_column, f"_element > {most}", f"of more than {most:,} elements")
         return (
-            f"SELECT * EXCLUDE ({identifier(each)}, _list), unnest(_list) AS {identifier(each)}, "
-            f"unnest(range(1, len(_list) + 1)) AS _element FROM (SELECT *, {taken} AS _list, {other} AS _other "
+            f"SELECT * EXCLUDE ({identifier(list_column)}, _list), unnest(_list) AS {identifier(list_column)}, "
+            f"unnest(range(1, len(_list) + 1)) AS _element FROM (SELECT *, {items} AS _list, {other} AS _other "
             f"FROM ({relation}))"
         )

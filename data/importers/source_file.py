@@ -35,7 +35,7 @@ __all__ = ["SourceFile", "error_line", "expand_names", "open_source"]
 
 _CHUNK = 1 << 20
 _PIECES, _PIECE = 16, SAMPLE // 32
-"""How many pieces a sample has besides a file's beginning, and their bytes."""
+"""Number of pieces of a sample besides a file's beginning, and the bytes of each."""
 
 _LONGEST_HEADER = 64 * 1024
 _MOST_REJECTS = 100_000
@@ -50,8 +50,8 @@ class SourceFile:
     """A file's columns with their DuckDB types, and SQL that reads it.
 
     `relation` has the columns and `_broken`, whether a row could not be read. `first_row` is the number of the first
-    row. `rejects` is the table of rows that a CSV reader leaves out. `is_copied` is whether it is our own copy that is
-    read, `is_sparse` whether it may lack columns of other files, `is_beginning` whether there is more behind it.
+    row. `rejects` is the table of rows that a CSV reader leaves out. `is_copied` is whether our own copy is
+    read, `is_sparse` whether it may lack columns of other files, `is_beginning` whether only its beginning is.
     """
 
     name: str
@@ -74,20 +74,20 @@ class SourceFile:
 
 
 def expand_names(names: list[str]) -> list[str]:
-    """Return the files that names stand for: globs are expanded, in the order of their names.
+    """Return the files that names stand for: globs are expanded, sorted by name.
 
-    Raises DataError where a glob stands for none.
+    Raises DataError where a glob matches no file.
     """
-    found: list[str] = []
+    files: list[str] = []
     for name in names:
         if "://" in name or not glob.has_magic(name) or Path(name).exists():
-            found.append(name)
+            files.append(name)
             continue
         matching = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
         if not matching:
             raise DataError(f"{name}: no file is called so")
-        found += matching
-    return list(dict.fromkeys(found))
+        files += matching
+    return list(dict.fromkeys(files))
 
 
 def open_source(
@@ -101,9 +101,9 @@ def open_source(
 ) -> SourceFile:
     """Return a file that can be read. What DuckDB does not read by itself, or with `copy`, is copied into `scratch`.
 
-    Of a text in lines, with `sample`, only some lines are.
+    With `sample`, only some lines of a text are copied.
 
-    Raises DataError in one line that names the file, ConfigurationError where it is not known what the file is.
+    Raises DataError in one line that names the file, ConfigurationError where its format is unknown.
     """
     number = len(list(scratch.iterdir()))
     if is_table(name):
@@ -157,9 +157,9 @@ def error_line(error: object) -> str:
 
 
 def _copy(name: str, target: Path, encoding: str, *, is_text: bool) -> None:
-    """Copy a file as it is when unpacked, text in UTF-8 and with one kind of line ends.
+    """Copy a file unpacked; text becomes UTF-8 with one kind of line ends.
 
-    Bytes that are not UTF-8 in a file that claims it stay, so that the reader can name their row.
+    Invalid bytes in a file of UTF-8 are kept, so that the reader can report their row.
     """
     errors = _errors(encoding)
     decoder: Any = codecs.getincrementaldecoder(encoding)(errors)
@@ -178,9 +178,9 @@ def _errors(encoding: str) -> str:
 
 
 def _copy_sample(name: str, target: Path, encoding: str, start: bytes, *, is_csv: bool) -> bool:
-    """Copy lines of a text: its beginning, and if it can be sought, pieces from all over it; return whether only that.
+    """Copy the beginning of a text and, where one can seek, pieces from all over it; return whether only the beginning.
 
-    A record that goes over lines would be torn by pieces, and is known by its quotes.
+    Pieces would tear a record that spans lines, which is recognized by its quotes.
     """
     is_whole = len(start) < SAMPLE
     text = codecs.getincrementaldecoder(encoding)(_errors(encoding)).decode(start, is_whole)
@@ -262,7 +262,7 @@ def _table(connection: duckdb.DuckDBPyConnection, name: str, registered: str) ->
 
 
 def _check_names(name: str, columns: list[str]) -> None:
-    """Raise DataError where columns cannot be told apart, which SQL does without regard to case, or are ours."""
+    """Raise DataError where names of columns differ at most in case, which SQL ignores, or are the importer's own."""
     seen: dict[str, str] = {}
     for column in columns:
         folded = column.lower()
@@ -282,5 +282,5 @@ def _columns(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, 
 
 
 def _path(path: Path) -> str:
-    """Return a path as a literal, without the meaning that DuckDB gives to some characters."""
-    return literal("".join(f"[{each}]" if each in "*?[" else each for each in str(path)))
+    """Return a path as a literal, with the characters escaped that are wildcards to DuckDB."""
+    return literal("".join(f"[{character}]" if character in "*?[" else character for character in str(path)))

@@ -1,4 +1,4 @@
-"""How far an import is: its steps, and within a long one the part that DuckDB has done."""
+"""Progress of an import: its steps, and within a long one the share that DuckDB has done."""
 
 import threading
 from collections.abc import Callable
@@ -12,7 +12,7 @@ _EVERY_S = 5.0
 
 
 class Steps:
-    """Tells each step that it is called with, and while it is open, every few seconds how far DuckDB is with it."""
+    """Reports each step that it is called with and, while it is open, every few seconds DuckDB's progress."""
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, tell: Callable[[str], None], *, every_s: float = _EVERY_S

@@ -4,7 +4,7 @@
     lake/events/                          with _delta_log: as of its last version; with metadata: of its newest snapshot
     iceberg://CATALOG/NAMESPACE.TABLE     of a catalog in PyIceberg's configuration
 
-Its rows are read where they are, and never copied on the way.
+Rows are read in place, and never copied on the way.
 """
 
 import re
@@ -41,7 +41,7 @@ class _Scanned:
 
 
 def is_table(name: str) -> bool:
-    """Return whether a name is a table's: a folder's, or an address of one."""
+    """Return whether a name is that of a table: a folder, or a table's address."""
     return name.startswith(_SCHEME) or ("://" not in name and Path(name).is_dir())
 
 
@@ -52,14 +52,16 @@ def open_table(name: str) -> Rows:
         return _of_catalog(name)
     if (folder / "_delta_log").is_dir():
         return _of_delta(folder)
-    if found := _newest_metadata(folder):
-        return _of_iceberg(name, found)
+    if metadata := _newest_metadata(folder):
+        return _of_iceberg(name, metadata)
     return _of_folder(folder)
 
 
 def _newest_metadata(folder: Path) -> Path | None:
-    found = [(int(match[1]), path) for path in folder.glob("metadata/*") if (match := _METADATA.fullmatch(path.name))]
-    return max(found)[1] if found else None
+    versions = [
+        (int(match[1]), path) for path in folder.glob("metadata/*") if (match := _METADATA.fullmatch(path.name))
+    ]
+    return max(versions)[1] if versions else None
 
 
 def _of_folder(folder: Path) -> Rows:

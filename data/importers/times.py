@@ -15,13 +15,13 @@ _DATE, _CLOCK = r"[0-9]{4}-[0-9]{2}-[0-9]{2}", r"[0-9]{2}:[0-9]{2}(:[0-9]{2}([.]
 _LOCAL = f"^{_DATE}([T ]{_CLOCK})?$"
 _ZONED = f"^{_DATE}[T ]{_CLOCK} ?(Z|UTC|[+-][0-9]{{2}}(:?[0-9]{{2}})?)$"
 _OFFSET = r" ?([+-][0-9]{2}:?[0-9]{2})( UTC)?$"
-"""What DuckDB reads only directly behind the clock."""
+"""An offset that DuckDB reads only directly behind the clock."""
 
 _NO_SECONDS = r"^(.{10})[T ]([0-9]{2}:[0-9]{2})( ?(Z|UTC|[+-].*))$"
-"""What DuckDB reads only with seconds."""
+"""A time that DuckDB reads only with seconds."""
 
 _MOST = 2**53 / 1_000_000
-"""Seconds since 1970 beyond which microseconds are no exact numbers of floating point; in the year 2255."""
+"""Seconds since 1970 beyond which microseconds are not exact in floating point; in the year 2255."""
 
 
 class TimeSql(NamedTuple):
@@ -31,7 +31,7 @@ class TimeSql(NamedTuple):
     instant: str = "NULL::BIGINT"
 
     def micros(self, zone: str) -> str:
-        """Return SQL of the time in UTC microseconds, local times being of a zone."""
+        """Return SQL of the time in UTC microseconds; local times are those of `zone`."""
         return f"coalesce({self.instant}, {local_micros(self.local, zone)})"
 
 
@@ -41,7 +41,7 @@ def local_micros(local: str, zone: str) -> str:
 
 
 def time_sql(value: str, sql_type: str, form: str, options: FileOptions) -> TimeSql:
-    """Return how a value of a DuckDB type is read as a time of a form."""
+    """Return SQL that reads a value of a DuckDB type as a time of a form."""
     if sql_type.startswith("TIMESTAMP WITH"):
         return TimeSql(instant=f"epoch_us({value})")
     if sql_type.startswith(("TIMESTAMP", "DATE")):

@@ -12,7 +12,7 @@ __all__ = ["open_catalog"]
 
 
 def open_catalog(name: str) -> "Catalog":
-    """Return a catalog. Raises LookupError, which says why, where it cannot be used; MissingExtraError."""
+    """Return a catalog. Raises LookupError, which says why it cannot be used, MissingExtraError."""
     try:
         from pyiceberg.catalog import load_catalog  # noqa: PLC0415 - an extra
         from pyiceberg.exceptions import RESTError  # noqa: PLC0415

@@ -1,11 +1,11 @@
-"""The event log as a table of Apache Iceberg, for Spark, Trino and whatever else reads such tables.
+"""The event log as a table of Apache Iceberg, for Spark, Trino and other engines.
 
-Its files are the log's own, nothing is copied: a snapshot names those that a reader of the log would read now, and says
-in its properties up to which offset of each partition it goes. A file of which only a part is to be read, or whose
-columns are of an older schema with other types or defaults, is there as a copy, beside the log.
+Its files are the log's own; nothing is copied: a snapshot names the files that a reader of the log would read now, and
+its properties hold the last offset of each partition. A file that is read only in part, or whose columns are of an
+older schema with other types or defaults, is there as a copy, beside the log.
 
-The log replaces files: those that were joined go after an hour, and those of which rows were taken are others under
-their name. So a snapshot can be read until then, and the next one is made before.
+The log replaces files: joined files are deleted after an hour, and files from which rows were taken are rewritten under
+their name. So a snapshot can be read until then, and the next one is to be made before.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -43,14 +43,14 @@ _LOG = "encore.log"
 
 _OFFSETS = "encore.offsets"
 _COLUMNS = "encore.columns"
-"""The property that says for which columns, and for which defaults, it was seen which files can be read as they are."""
+"""The property that holds the columns and defaults for which files were found readable as they are."""
 
 _MAPPING = "schema.name-mapping.default"
 _KEPT = timedelta(hours=1)
-"""For how long a file that was joined stays, and so for how long a snapshot can be read for certain."""
+"""How long a joined file is kept, and so how long a snapshot can be read for certain."""
 
 _PROPERTIES = {
-    # Bounds of a column are values of it: of who and what, none leave the log's own files.
+    # Bounds of a column are values of it: no ids of people or products leave the log's own files.
     "write.metadata.metrics.default": "none",
     **{f"write.metadata.metrics.column.{name}": "full" for name in ("timestamp", "source", "partition", "offset")},
     "write.metadata.delete-after-commit.enabled": "true",
@@ -59,7 +59,7 @@ _PROPERTIES = {
 
 
 class Synced(NamedTuple):
-    """Files and rows of the table, and how many files came, went, and are copies."""
+    """Files and rows of the table, and how many files were added, were removed, and are copies."""
 
     files: int
     rows: int
@@ -69,40 +69,44 @@ class Synced(NamedTuple):
 
 
 class LogTable:
-    """One log's table in a catalog; `name` is NAMESPACE.TABLE. Making it reaches nothing."""
+    """One log's table in a catalog; `name` is NAMESPACE.TABLE. Constructing it does no I/O."""
 
     def __init__(self, log: EventLog, catalog: Catalog, name: str, clock: Clock = wall_clock) -> None:
         self._log = log
         self._catalog = catalog
         self._name = name
         self._clock = clock
-        self._of_log = columns_of(log.schema).log
+        self._log_columns = columns_of(log.schema).log
         defaults = columns_of(log.schema).missing
-        self._declared = ", ".join(f"{one.name} {one.type} {defaults.get(one.name)}" for one in self._of_log)
-        self._columns = pa.schema([field.with_nullable(True) for field in self._of_log])
+        self._declared = ", ".join(
+            f"{field.name} {field.type} {defaults.get(field.name)}" for field in self._log_columns
+        )
+        self._columns = pa.schema([field.with_nullable(True) for field in self._log_columns])
 
     def sync(self, tell: Callable[[str], None] = lambda _: None) -> Synced:
-        """Have the table name the files that the log has now, in one snapshot; nothing is written where it does.
+        """Make the table name the files that the log has now, in one snapshot; write nothing where it does already.
 
         Raises BlockingIOError where another process does so, LogHoleError where the log has a hole, DataError where a
         file cannot be read, ConfigurationError where the table is another log's or its columns have other types, and
-        UnavailableError where its catalog cannot be reached or somebody else commits to it.
+        UnavailableError where its catalog cannot be reached or another writer commits to it.
         """
         with self._log.storage.lock(_LOCK, wait=False), self._log.keeping_rows():
-            with self._told():
+            with self._translated():
                 table = self._table()
             files = self._log.files()
-            there = {str(one.file_path): one for one in _data_files(table)}
-            tell(f"{len(files):,} files of the log, {len(there):,} of the table")
-            wanted = self._wanted(files, there if table.properties.get(_COLUMNS) == self._declared else {})
-            same = {path for path, size in wanted.items() if path in there and size == there[path].file_size_in_bytes}
+            present = {str(file.file_path): file for file in _data_files(table)}
+            tell(f"{len(files):,} files of the log, {len(present):,} of the table")
+            wanted = self._wanted(files, present if table.properties.get(_COLUMNS) == self._declared else {})
+            same = {
+                path for path, size in wanted.items() if path in present and size == present[path].file_size_in_bytes
+            }
             added = [path for path in wanted if path not in same]
-            gone = [one for path, one in there.items() if path not in same]
-            with self._told():
-                self._commit(table, added, gone, _offsets(files))
+            removed = [file for path, file in present.items() if path not in same]
+            with self._translated():
+                self._commit(table, added, removed, _offsets(files))
             copies = self._drop_copies(wanted)
-            named = _data_files(table) if added or gone else there.values()
-            return Synced(len(wanted), sum(one.record_count for one in named), len(added), len(gone), copies)
+            current = _data_files(table) if added or removed else present.values()
+            return Synced(len(wanted), sum(file.record_count for file in current), len(added), len(removed), copies)
 
     def _table(self) -> Table:
         try:
@@ -125,19 +129,24 @@ class LogTable:
             ) from error
         return table
 
-    def _wanted(self, files: list[LogFile], there: dict[str, DataFile]) -> dict[str, int]:
+    def _wanted(self, files: list[LogFile], present: dict[str, DataFile]) -> dict[str, int]:
         """Return the files that the table should name, with their bytes; copies that are missing are made."""
         marks = {storage: storage.marks() for storage in {file.source: file.storage for file in files}.values()}
         wanted = {}
         for file in files:
             storage, name = file.storage, file.segment.name
-            found = marks[storage].get(name)
-            own = f"{address_of(storage)}/{name}"
-            known = there.get(own)
-            if found is not None and file.is_whole and known is not None and known.file_size_in_bytes == found.size:
-                wanted[own] = found.size
+            listed = marks[storage].get(name)
+            address = f"{address_of(storage)}/{name}"
+            data_file = present.get(address)
+            if (
+                listed is not None
+                and file.is_whole
+                and data_file is not None
+                and data_file.file_size_in_bytes == listed.size
+            ):
+                wanted[address] = listed.size
             elif file.is_whole and self._fits(read_columns(file.path)):
-                wanted[own] = file.path.stat().st_size
+                wanted[address] = file.path.stat().st_size
             else:
                 storage = self._log.storage / COPIES / file.source
                 name = Segment(file.segment.partition, file.start, file.segment.stop).name
@@ -148,37 +157,41 @@ class LogTable:
                 wanted[f"{address_of(storage)}/{name}"] = 0 if mark is None else mark.size
         return wanted
 
-    def _fits(self, found: pa.Schema) -> bool:
-        """Whether a file with these columns is read as the schema says by who knows nothing of its defaults."""
+    def _fits(self, columns: pa.Schema) -> bool:
+        """Return whether a reader that knows no defaults reads a file with these columns as the schema declares."""
         missing = columns_of(self._log.schema).missing
         return all(
-            found.field(field.name).type == field.type if field.name in found.names else missing.get(field.name) is None
-            for field in self._of_log
-        ) and set(found.names) <= set(self._of_log.names)
+            columns.field(field.name).type == field.type
+            if field.name in columns.names
+            else missing.get(field.name) is None
+            for field in self._log_columns
+        ) and set(columns.names) <= set(self._log_columns.names)
 
     def _copy(self, file: LogFile, path: Path) -> None:
-        tables = (declared(table, self._of_log, self._log.schema) for table in read_rows(file.path, file.start))
-        write_file(path, tables, self._of_log)
+        tables = (declared(table, self._log_columns, self._log.schema) for table in read_rows(file.path, file.start))
+        write_file(path, tables, self._log_columns)
 
-    def _commit(self, table: Table, added: list[str], gone: list[DataFile], offsets: dict[str, dict[int, int]]) -> None:
+    def _commit(
+        self, table: Table, added: list[str], removed: list[DataFile], offsets: dict[str, dict[int, int]]
+    ) -> None:
         # The log's files have names of columns and no numbers.
         properties = {_MAPPING: table.schema().name_mapping.model_dump_json(), _COLUMNS: self._declared}
-        said = {_OFFSETS: msgspec.json.encode(offsets).decode()}
+        summary = {_OFFSETS: msgspec.json.encode(offsets).decode()}
         with table.transaction() as change:
             if not properties.items() <= table.properties.items():
                 change.set_properties(properties)
-            if added or gone:
-                snapshot = change.update_snapshot(said).overwrite()
-                for one in gone:
-                    snapshot.delete_data_file(one)
-                for one in parquet_files_to_data_files(table.io, change.table_metadata, iter(added)):
-                    snapshot.append_data_file(one)
+            if added or removed:
+                snapshot = change.update_snapshot(summary).overwrite()
+                for file in removed:
+                    snapshot.delete_data_file(file)
+                for file in parquet_files_to_data_files(table.io, change.table_metadata, iter(added)):
+                    snapshot.append_data_file(file)
                 snapshot.commit()
         self._expire(table)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Say as our own errors what a catalog, or who else commits there, does to us."""
+    def _translated(self) -> Iterator[None]:
+        """Raise our own errors for a catalog's, and for conflicts with other writers."""
         try:
             yield
         except CommitFailedException as error:
@@ -192,25 +205,27 @@ class LogTable:
             ) from error
 
     def _expire(self, table: Table) -> None:
-        """Forget snapshots whose files the log may have deleted, with what only they name."""
+        """Expire snapshots whose files the log may have deleted, and delete the metadata that only they name."""
         before = from_micros(self._clock()) - _KEPT
         current = table.current_snapshot()
         old = [
-            one
-            for one in table.snapshots()
-            if one != current and datetime.fromtimestamp(one.timestamp_ms / 1000, UTC) < before
+            snapshot
+            for snapshot in table.snapshots()
+            if snapshot != current and datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC) < before
         ]
         if not old:
             return
-        named = {path for one in table.snapshots() if one not in old for path in _metadata_of(table, one)}
-        useless = {path for one in old for path in _metadata_of(table, one)} - named
-        table.maintenance.expire_snapshots().by_ids([one.snapshot_id for one in old]).commit()
+        needed = {
+            path for snapshot in table.snapshots() if snapshot not in old for path in _metadata_of(table, snapshot)
+        }
+        useless = {path for snapshot in old for path in _metadata_of(table, snapshot)} - needed
+        table.maintenance.expire_snapshots().by_ids([snapshot.snapshot_id for snapshot in old]).commit()
         for path in useless:
             with suppress(OSError):
                 table.io.delete(path)
 
     def _drop_copies(self, wanted: Collection[str]) -> int:
-        """Delete copies that no snapshot which can be read needs any more; return how many are needed."""
+        """Delete copies that no readable snapshot needs any more; return how many are needed."""
         before_s = self._clock() / 1e6 - _KEPT.total_seconds()
         place, needed = self._log.storage / COPIES, 0
         for storage in (place / source for source in place.folders()):
@@ -223,9 +238,9 @@ class LogTable:
 
 
 def address_of(storage: Storage) -> str:
-    """Return a storage's address as engines that read Iceberg write it, most of whom take it as it is written.
+    """Return a storage's address in the form of Iceberg's readers, most of which take it literally.
 
-    Raises ConfigurationError where some would take its name for something else.
+    Raises ConfigurationError where some would misread its name.
     """
     address = str(storage) if storage.is_remote else f"file://{storage}"
     if any(sign in address for sign in "#?%"):
@@ -236,11 +251,11 @@ def address_of(storage: Storage) -> str:
 
 
 def _offsets(files: Sequence[LogFile]) -> dict[str, dict[int, int]]:
-    """Return by source and partition the last offset that the files go to."""
+    """Return the last offset that the files reach, by source and partition."""
     ends: dict[str, dict[int, int]] = {}
     for file in files:
-        of = ends.setdefault(file.source, {})
-        of[file.segment.partition] = max(file.segment.stop - 1, of.get(file.segment.partition, 0))
+        last_offsets = ends.setdefault(file.source, {})
+        last_offsets[file.segment.partition] = max(file.segment.stop - 1, last_offsets.get(file.segment.partition, 0))
     return ends
 
 
@@ -249,5 +264,5 @@ def _data_files(table: Table) -> Iterator[DataFile]:
 
 
 def _metadata_of(table: Table, snapshot: Snapshot) -> set[str]:
-    """Return the files that name a snapshot's files."""
-    return {snapshot.manifest_list, *(one.manifest_path for one in snapshot.manifests(table.io))}
+    """Return the metadata files of a snapshot."""
+    return {snapshot.manifest_list, *(manifest.manifest_path for manifest in snapshot.manifests(table.io))}

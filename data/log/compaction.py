@@ -91,15 +91,15 @@ def runs_to_join(coverage: Coverage) -> list[list[Segment]]:
 
 def _pieces(stretch: list[ReadSegment], limit: int) -> Iterator[tuple[bool, list[ReadSegment]]]:
     """Split a stretch into pieces, each with whether to join it; segments of `limit` offsets or more are left alone."""
-    for is_below, group in groupby(stretch, lambda one: one[0].stop - one[0].first < limit):
+    for is_below, group in groupby(stretch, lambda item: item[0].stop - item[0].first < limit):
         if not is_below:
             yield False, list(group)
             continue
         piece: list[ReadSegment] = []
         widest = total = 0
-        for one in group:
-            width = one[0].stop - one[1]
-            piece.append(one)
+        for item in group:
+            width = item[0].stop - item[1]
+            piece.append(item)
             widest, total = max(widest, width), total + width
             if total >= _WIDEST:
                 yield total >= _GROWTH * widest, piece

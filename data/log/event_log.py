@@ -42,13 +42,13 @@ __all__ = ["COPIES", "EventLog", "LogFile"]
 _SOURCE_FOLDER = re.compile(rf"(\d{{4}})-({SOURCE_NAME})")
 
 _UNFINISHED = Segment(0, 10**15, 10**15 + 1, "lost")
-"""In a history while its files are replaced one by one: a hole is before it, so nobody takes a part for the whole."""
+"""Marks a history while its files are replaced one by one: the hole before it makes readers refuse the part."""
 
 _REWRITING = ".rewriting.lock"
-"""The lock, in the log's storage, of who joins files (shared) or takes rows out of them (alone)."""
+"""Lock in the log's storage: shared by those that join files, exclusive for those that take rows out of them."""
 
 COPIES = "iceberg"
-"""Where copies of some rows are, by source, that a table needs (`data.lake.log_table`)."""
+"""Folder of the copies of files, by source, that a table needs (`data.lake.log_table`)."""
 
 _T = TypeVar("_T")
 
@@ -63,7 +63,7 @@ class LogFile(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def path(self) -> Path:
-        """Path at which the file can be read: its own, or that of a copy, which is fetched where it is not there."""
+        """Path at which the file can be read: its own, or that of a copy, which is fetched where it is absent."""
         return self.storage.local(self.segment.name)
 
     @property
@@ -90,7 +90,7 @@ class LogFile(msgspec.Struct, frozen=True, gc=False):
         except DataError as error:
             if not self.storage.is_remote:
                 raise
-            path.unlink(missing_ok=True)  # it is fetched again when this is tried again
+            path.unlink(missing_ok=True)  # fetched again at the next attempt
             raise DataError(f"{error} (the copy of {self.storage}/{self.segment.name})") from error
 
 
@@ -115,7 +115,7 @@ class EventLog(Log):
 
     def coverage(self, source: str) -> dict[int, Coverage]:
         """Return what the files of a source account for, by partition."""
-        return next((self._coverage(name, at) for name, at in self._source_folders() if name == source), {})
+        return next((self._coverage(name, folder) for name, folder in self._source_folders() if name == source), {})
 
     def listing(self, source: str | None = None) -> list[LogFile]:
         """List the files as `files` does, without refusing a log that has holes."""
@@ -161,12 +161,12 @@ class EventLog(Log):
         Raises LogHoleError where a hole lies among `offsets`, DataError where a file cannot be read.
         """
         for name, folder in self._source_folders():
-            found = self._coverage(name, folder).get(partition) if name == source else None
-            if found is None:
+            coverage = self._coverage(name, folder).get(partition) if name == source else None
+            if coverage is None:
                 continue
-            if holes := found.holes_among(offsets):
+            if holes := coverage.holes_among(offsets):
                 raise LogHoleError(self, [Hole(source, partition, hole) for hole in holes])
-            for segment, start in found.read_among(offsets):
+            for segment, start in coverage.read_among(offsets):
                 for table in read_rows(folder.local(segment.name), max(start, offsets.start), offsets.stop):
                     yield self.suppression.without(declared(table, self._columns, self.schema))
 
@@ -201,7 +201,7 @@ class EventLog(Log):
         are dead letters. A range that is written again replaces its file. Raises ValueError where offsets are not so.
         """
         check_consumed(consumed, events)
-        self.suppression.look(now=True)  # who has slept since these events came would bring somebody back
+        self.suppression.look(now=True)  # a worker that has slept meanwhile would bring back a forgotten person
         events = self.suppression.without(events)
         segment = Segment(partition, consumed.start, consumed.stop)
         return self._put(source, segment, [with_origin(events, source, partition, self.schema)])
@@ -209,7 +209,7 @@ class EventLog(Log):
     def mark_lost(self, source: str, partition: int, offsets: range) -> Path:
         """Record that the events at `offsets` of a partition are lost for good, so that the hole is no longer refused.
 
-        Files that hold some of them all the same are read. Raises ValueError where `offsets` is no range of step 1.
+        Files that hold some of them nevertheless are read. Raises ValueError where `offsets` is no range of step 1.
         """
         check_range("lost", offsets)
         return self._put(source, Segment(partition, offsets.start, offsets.stop, "lost"), [])
@@ -256,21 +256,21 @@ class EventLog(Log):
                 return Compacted()  # a lock there takes several requests
             with self.storage.lock(_REWRITING, shared=True, wait=False):
                 return self._compact(source, folder, partition, grace_s, now_s)
-        except BlockingIOError:  # somebody's rows are being taken out: this is for another minute
+        except BlockingIOError:  # rows are being taken out: compaction can wait
             return Compacted()
 
     def _has_work(self, source: str, storage: Storage) -> bool:
-        return any(one.spare or runs_to_join(one) for one in self._coverage(source, storage).values())
+        return any(coverage.spare or runs_to_join(coverage) for coverage in self._coverage(source, storage).values())
 
     def _compact(
         self, source: str, storage: Storage, partition: int | None, grace_s: float, now_s: float | None
     ) -> Compacted:
         before_s = (time.time() if now_s is None else now_s) - grace_s
-        halves = [name for name in storage.names() if name[0] == "." and segments_of([name[1:].rpartition(".")[0]])]
-        done = Compacted(deleted=delete_leftovers(storage, halves, before_s))
-        for number, found in self._coverage(source, storage).items():
+        unfinished = [name for name in storage.names() if name[0] == "." and segments_of([name[1:].rpartition(".")[0]])]
+        done = Compacted(deleted=delete_leftovers(storage, unfinished, before_s))
+        for number, coverage in self._coverage(source, storage).items():
             if partition in {None, number}:
-                done += compact_partition(storage, found, before_s)
+                done += compact_partition(storage, coverage, before_s)
         return done
 
     # Taking events out.
@@ -278,17 +278,17 @@ class EventLog(Log):
     def events_of(self, person: Person) -> Iterator[pa.Table]:
         """Yield a person's events, each once, as `tables` does.
 
-        Raises DataError where a file cannot be read; holes are none of this.
+        Raises DataError where a file cannot be read; holes are ignored.
         """
         for file in self.listing():
             for table in rows_of(file.path, person):
-                mine = table if file.is_whole else table.filter(pc.greater_equal(table.column("offset"), file.start))
-                yield declared(mine, self._columns, self.schema)
+                rows = table if file.is_whole else table.filter(pc.greater_equal(table.column("offset"), file.start))
+                yield declared(rows, self._columns, self.schema)
 
     def remove(self, person: Person) -> Removed:
         """Take a person's rows out of every file, each of which is replaced whole, under its name.
 
-        Compactions wait meanwhile. Raises DataError, by name, where a file cannot be read.
+        Compactions wait meanwhile. Raises DataError, which names the file, where one cannot be read.
         """
         with self.storage.lock(_REWRITING):
             return sum(
@@ -296,14 +296,16 @@ class EventLog(Log):
             )
 
     def drop_before(self, before_us: int, slack_us: int = 0) -> Removed:
-        """Take out what happened before a time (UTC µs), in a file with newer events once some is `slack_us` older.
+        """Take out events from before a time (UTC µs); of a file with newer ones too, once some is `slack_us` older.
 
-        What was consumed stays accounted for. Compactions wait meanwhile. Raises DataError, by name, where a file
-        cannot be read.
+        What was consumed stays accounted for. Compactions wait meanwhile. Raises DataError, which names the file, where
+        one cannot be read.
         """
         with self.storage.lock(_REWRITING):
-            found = (drop_before(folder, folder.names(), before_us, slack_us) for folder in self._folders_with_copies())
-            return sum(found, Removed())
+            removed = (
+                drop_before(folder, folder.names(), before_us, slack_us) for folder in self._folders_with_copies()
+            )
+            return sum(removed, Removed())
 
     def keeping_rows(self) -> AbstractContextManager[object]:
         """Keep rows from being taken out within a `with` block, and wait while they are."""
@@ -315,16 +317,13 @@ class EventLog(Log):
         for name, folder in self._source_folders():
             if source not in {None, name}:
                 continue
-            for partition, found in self._coverage(name, folder).items():
-                files += [LogFile(name, folder, segment, start) for segment, start in found.read]
-                holes += [Hole(name, partition, hole) for hole in found.holes]
+            for partition, coverage in self._coverage(name, folder).items():
+                files += [LogFile(name, folder, segment, start) for segment, start in coverage.read]
+                holes += [Hole(name, partition, hole) for hole in coverage.holes]
         return files, holes
 
     def _each_file(self, look: Callable[[LogFile], _T]) -> list[_T]:
-        """Apply `look` to each file.
-
-        Once more with a new list where a file is gone, since compaction may have deleted it.
-        """
+        """Apply `look` to each file; again to a new list where one is gone, which compaction may have deleted."""
         try:
             return [look(file) for file in self.files()]
         except GoneError:
@@ -344,31 +343,31 @@ class EventLog(Log):
         return [(name, self.storage / folder) for name, folder in self._source_names()]
 
     def _folders_with_copies(self) -> list[Storage]:
-        """Return the folders of sources, and of what a table has of them as copies (`data.lake.log_table`)."""
+        """Return the folders of sources, and those of a table's copies (`data.lake.log_table`)."""
         copies = self.storage / COPIES
         return [*(folder for _, folder in self._source_folders()), *(copies / name for name in copies.folders())]
 
     def _source_names(self) -> list[tuple[str, str]]:
         """Return each source and the name of its folder. Raises DataError where one has two."""
         matches = filter(None, map(_SOURCE_FOLDER.fullmatch, self.storage.folders()))
-        found = [(match.group(2), match.group()) for match in matches]
-        if len({name for name, _ in found}) < len(found):
-            names = [name for name, _ in found]
-            twice = [folder for name, folder in found if names.count(name) > 1]
+        folders = [(match.group(2), match.group()) for match in matches]
+        if len({name for name, _ in folders}) < len(folders):
+            names = [name for name, _ in folders]
+            twice = [folder for name, folder in folders if names.count(name) > 1]
             raise DataError(
                 f"event log: {self} has {' and '.join(twice)} of one source; move the files of the later one into the "
                 "first, and remove it"
             )
-        return found
+        return folders
 
     def _source_folder(self, source: str) -> str:
         """Return a source's folder, made with the next number if it is missing; several workers may do so at once."""
         check_source(source)
         while True:
-            found = self._source_names()
-            if source in (known := dict(found)):
-                return known[source]
-            number = 1 + int(found[-1][1][:4]) if found else 0
+            folders = self._source_names()
+            if source in (folder_of := dict(folders)):
+                return folder_of[source]
+            number = 1 + int(folders[-1][1][:4]) if folders else 0
             name = f"{number:04d}-{source}"
             if (self.storage / name).make():
                 return name

@@ -41,8 +41,8 @@ VERSION_KEY = b"encore.log_version"
 class Columns(NamedTuple):
     """A schema's events as columns. `event`: those of an event; `metadata` is JSON text, the others are as on the wire.
 
-    `placed`: with when it arrived in its topic (null in a history) and its offset in a partition. `log`: with source,
-    partition and offset too. `missing`: what events have, by column, in files from before it was declared.
+    `placed`: with the time of arrival in a topic (null in a history) and the offset in a partition. `log`: with source,
+    partition and offset too. `missing`: the value of each column in files from before it was declared.
     """
 
     event: pa.Schema
@@ -85,7 +85,7 @@ EVENT_COLUMNS = columns_of(SHOP).event
 
 
 def declared(table: pa.Table, columns: pa.Schema, schema: Schema) -> pa.Table:
-    """Return a table as these columns: what was declared since it was written is filled in, what is not is left out.
+    """Return a table with these columns: those declared since it was written are filled in, others are left out.
 
     Raises DataError where it lacks a column that every event has.
     """
@@ -95,8 +95,8 @@ def declared(table: pa.Table, columns: pa.Schema, schema: Schema) -> pa.Table:
     arrays = []
     for field in columns:
         if field.name in table.column_names:
-            found, default = table.column(field.name).cast(field.type), missing.get(field.name)
-            arrays.append(found.fill_null(default) if default is not None and found.null_count else found)
+            values, default = table.column(field.name).cast(field.type), missing.get(field.name)
+            arrays.append(values.fill_null(default) if default is not None and values.null_count else values)
         elif field.name in missing:
             arrays.append(pa.repeat(pa.scalar(missing[field.name], field.type), table.num_rows))
         else:
@@ -123,7 +123,7 @@ def united(schemas: Iterable[pa.Schema]) -> pa.Schema:
 
 
 class PlacedEvent(NamedTuple):
-    """An event, its offset, and when it arrived in its topic, µs; None where nobody says."""
+    """An event, its offset, and when it arrived in its topic, µs; None where unknown."""
 
     offset: int
     event: Event
@@ -134,14 +134,15 @@ def placed_table(events: Sequence[PlacedEvent], schema: Schema = SHOP) -> pa.Tab
     """Return events as a table of the columns `placed`."""
     placed = columns_of(schema).placed
     columns: dict[str, list[Any]] = {
-        name: [getattr(one.event, name) for one in events] for name in columns_of(schema).event.names
+        name: [getattr(placed_event.event, name) for placed_event in events] for name in columns_of(schema).event.names
     }
-    columns["timestamp"] = [one.event.timestamp_us for one in events]
+    columns["timestamp"] = [placed_event.event.timestamp_us for placed_event in events]
     columns["metadata"] = [
-        None if one.event.metadata is None else msgspec.json.encode(one.event.metadata).decode() for one in events
+        None if placed_event.event.metadata is None else msgspec.json.encode(placed_event.event.metadata).decode()
+        for placed_event in events
     ]
-    columns["arrived"] = [one.arrived_us for one in events]
-    columns["offset"] = [one.offset for one in events]
+    columns["arrived"] = [placed_event.arrived_us for placed_event in events]
+    columns["offset"] = [placed_event.offset for placed_event in events]
     arrays = [
         pa.array(columns[field.name], pa.int64()).cast(field.type)
         if field.name in ("timestamp", "arrived")

@@ -1,4 +1,4 @@
-"""Whose a log is: an id that is made with it, by which what was made of it elsewhere is known to be its own."""
+"""The identity of a log: an id that is made with it, by which what was derived from it elsewhere is recognized."""
 
 import time
 from pathlib import Path
@@ -42,12 +42,12 @@ def read_identity(root: Path | Storage) -> Identity | None:
 
 
 def make_identity(root: Path | Storage, identity: Identity) -> Identity:
-    """Give the log an identity, where it has none; return the one it has: whoever comes first decides."""
+    """Give the log an identity where it has none; return the one it has: the first writer decides."""
     content = msgspec.json.encode(identity)
     place: Storage = Folder(root) if isinstance(root, Path) else root
     if not place.is_remote:
         place.put(_NAME, lambda path: write_first(path, content))
     elif place.mark(_NAME) is None:
         place.put(_NAME, lambda path: path.write_bytes(content))
-        time.sleep(_SETTLE_S)  # a put there replaces what somebody put meanwhile: then all go by the last one
+        time.sleep(_SETTLE_S)  # a put there replaces a concurrent one: then all read the last one
     return read_identity(place) or identity

@@ -1,7 +1,7 @@
-"""Lists of a source's files, of a storage whose lists may lag behind what was written.
+"""Listings of a source's files, in a storage whose listings may lag behind what was written.
 
-What was consumed stays consumed: compaction and removal keep the offsets in the names. So a list that accounts for less
-than an earlier one, or than this process has written, is an old one, and is asked for again; one with a hole may be.
+What was consumed stays consumed: compaction and removal keep the offsets in the names. So a listing that accounts for
+less than an earlier one, or than this process has written, is outdated and read again; one with a hole may be.
 """
 
 import time
@@ -18,7 +18,7 @@ _AGAIN_S = 0.25
 
 
 class Listings:
-    """Remembers, by source and partition, the first offset that nobody has consumed, and the holes before it."""
+    """Remembers, by source and partition, the end of the consumed offsets, and the holes before it."""
 
     def __init__(self) -> None:
         self._ends: dict[tuple[str, int], int] = {}
@@ -27,16 +27,16 @@ class Listings:
     def coverage(self, source: str, storage: Storage) -> dict[int, Coverage]:
         """Return what the files of a source account for, by partition.
 
-        Raises UnavailableError where the storage goes on not to list what was there.
+        Raises UnavailableError where the storage keeps omitting what was there.
         """
         if not storage.is_remote:
             return cover_all(segments_of(storage.names()))
         begun_s = time.monotonic()
         while True:
-            found = cover_all(segments_of(storage.names()))
+            coverages = cover_all(segments_of(storage.names()))
             waited_s = time.monotonic() - begun_s
-            lacks = self._lacks(source, found)
-            holes = [(number, hole) for number, one in found.items() for hole in one.holes]
+            lacks = self._lacks(source, coverages)
+            holes = [(number, hole) for number, coverage in coverages.items() for hole in coverage.holes]
             new_hole = any(hole not in self._holes.get(source, ()) for hole in holes)
             if not lacks and (not new_hole or waited_s >= _HOLE_S):
                 break
@@ -47,9 +47,9 @@ class Listings:
                 )
             time.sleep(_AGAIN_S)
         self._holes[source] = holes
-        for number, one in found.items():
-            self.note(source, number, one.consumed[-1].stop if one.consumed else 0)
-        return found
+        for number, coverage in coverages.items():
+            self.note(source, number, coverage.consumed[-1].stop if coverage.consumed else 0)
+        return coverages
 
     def note(self, source: str, partition: int, stop: int) -> None:
         """Note that the offsets before `stop` are accounted for, or are holes."""
@@ -60,9 +60,9 @@ class Listings:
         self._ends = {key: stop for key, stop in self._ends.items() if key[0] != source}
         self._holes.pop(source, None)
 
-    def _lacks(self, source: str, found: dict[int, Coverage]) -> str:
+    def _lacks(self, source: str, coverages: dict[int, Coverage]) -> str:
         for (name, partition), stop in self._ends.items():
-            consumed = found[partition].consumed if partition in found else []
+            consumed = coverages[partition].consumed if partition in coverages else []
             if name == source and (not consumed or consumed[-1].stop < stop):
                 return f"partition {partition} up to offset {stop - 1}"
         return ""

@@ -23,8 +23,8 @@ __all__ = ["Log", "check_consumed", "check_range"]
 class Log(Protocol):
     """Events by source, partition and offset, each offset once. Thread-safe.
 
-    Ranges of offsets have step 1. `schema` declares the columns that its readers see. What `suppression` refuses is
-    neither written nor given to a fold.
+    Ranges of offsets have step 1. `schema` declares the columns that its readers see. Events that `suppression` refuses
+    are neither written nor passed to a fold.
     """
 
     schema: Schema
@@ -40,17 +40,17 @@ class Log(Protocol):
 
     def ends(self, source: str) -> dict[int, int]:
         """Return the last consumed offset of each partition of a source."""
-        return {partition: found.consumed[-1].stop - 1 for partition, found in self.coverage(source).items()}
+        return {partition: coverage.consumed[-1].stop - 1 for partition, coverage in self.coverage(source).items()}
 
     def covered(self, source: str, partition: int) -> list[range]:
         """Return the consumed offsets of a partition, as maximal ranges."""
-        found = self.coverage(source).get(partition)
-        return found.consumed if found else []
+        coverage = self.coverage(source).get(partition)
+        return coverage.consumed if coverage else []
 
     def unknown(self, source: str, partition: int) -> list[range]:
-        """Return offsets beside files of the old naming: either dead letters or lost, which only the topic can tell."""
-        found = self.coverage(source).get(partition)
-        return found.unknown if found else []
+        """Return offsets beside files of the old naming: dead letters or lost events, which only the topic can tell."""
+        coverage = self.coverage(source).get(partition)
+        return coverage.unknown if coverage else []
 
     def holes(self, source: str | None = None) -> list[Hole]:
         """Return the offsets that are not accounted for, of one source or of all."""
@@ -58,8 +58,8 @@ class Log(Protocol):
             Hole(name, partition, hole)
             for name in self.sources()
             if source in {None, name}
-            for partition, found in self.coverage(name).items()
-            for hole in found.holes
+            for partition, coverage in self.coverage(name).items()
+            for hole in coverage.holes
         ]
 
     # Reading: refused where the log has a hole.
@@ -99,7 +99,7 @@ class Log(Protocol):
     def mark_lost(self, source: str, partition: int, offsets: range) -> object:
         """Record that the events at `offsets` of a partition are lost for good, so that the hole is no longer refused.
 
-        Events that the log holds all the same are read.
+        Events that the log holds nevertheless are read.
         """
 
     def write_history(self, source: str, batches: Iterable[pa.Table]) -> int:

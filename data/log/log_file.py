@@ -88,10 +88,10 @@ def times_of(path: Path) -> tuple[int, int] | None:
     with _opened(path) as parquet:
         column = parquet.schema_arrow.names.index("timestamp")
         groups = range(parquet.num_row_groups)
-        found = [parquet.metadata.row_group(number).column(column).statistics for number in groups]
-        if not found:
+        statistics = [parquet.metadata.row_group(number).column(column).statistics for number in groups]
+        if not statistics:
             return None
-        return min(to_micros(one.min) for one in found), max(to_micros(one.max) for one in found)
+        return min(to_micros(group.min) for group in statistics), max(to_micros(group.max) for group in statistics)
 
 
 def read_columns(path: Path) -> pa.Schema:
@@ -122,10 +122,10 @@ def check_pages(path: Path) -> None:
     Raises DataError where one is wrong, GoneError where the file is absent.
     """
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError as error:
         raise _gone(path) from error
-    _verify(path, found.st_ino, found.st_size, found.st_mtime_ns)
+    _verify(path, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=100_000)

@@ -48,14 +48,14 @@ class MemoryLog(Log):
         with self._lock:
             if holes := self.holes(source):
                 raise LogHoleError(self, holes)
-            found = [
+            selected = [
                 _between(tables[segment], start, segment.stop)
                 for name, tables in self._sources.items()
                 if source in {None, name}
                 for coverage in self.coverage(name).values()
                 for segment, start in coverage.read
             ]
-        return (table for table in found if table.num_rows)
+        return (table for table in selected if table.num_rows)
 
     def read(self, source: str, partition: int, offsets: range) -> Iterator[pa.Table]:
         """Yield the events of a partition among `offsets`. Raises LogHoleError where a hole lies among them."""
@@ -65,11 +65,11 @@ class MemoryLog(Log):
                 return iter(())
             if holes := coverage.holes_among(offsets):
                 raise LogHoleError(self, [Hole(source, partition, hole) for hole in holes])
-            found = [
+            selected = [
                 _between(self._sources[source][segment], max(start, offsets.start), min(segment.stop, offsets.stop))
                 for segment, start in coverage.read_among(offsets)
             ]
-        return (some for table in found if (some := self.suppression.without(table)).num_rows)
+        return (kept for table in selected if (kept := self.suppression.without(table)).num_rows)
 
     def count(self) -> int:
         """Return the number of events. Raises LogHoleError where some are missing."""
@@ -104,7 +104,7 @@ class MemoryLog(Log):
         return rows
 
     def compact(self, source: str, partition: int | None = None) -> Compacted:
-        """Join runs of small segments of a partition (None: of each). Parts go at once: readers hold what they need."""
+        """Join runs of small segments of a partition (None: of each). Parts go at once: readers keep what they read."""
         done = Compacted()
         with self._lock:
             for number, coverage in self.coverage(source).items():
@@ -125,8 +125,8 @@ class MemoryLog(Log):
 
     def events_of(self, person: Person) -> Iterator[pa.Table]:
         """Yield a person's events, each once."""
-        mine = (table.filter(pc.equal(table.column(person.key), person.value)) for table in self.tables())
-        return (table for table in mine if table.num_rows)
+        filtered = (table.filter(pc.equal(table.column(person.key), person.value)) for table in self.tables())
+        return (table for table in filtered if table.num_rows)
 
     def remove(self, person: Person) -> Removed:
         """Take a person's rows out of every segment."""

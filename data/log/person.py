@@ -1,4 +1,4 @@
-"""A person, by a key of the events and its value: whom to forget, or of whom to tell all that is known."""
+"""A person, as a key of the events and its value: whom to forget, or whose data to report."""
 
 from typing import NamedTuple, Self
 

@@ -1,7 +1,7 @@
-"""Taking rows out of the log's files, a person's or all that are old: each file is written anew, under its name.
+"""Removal of rows from the log's files, a person's or all old ones: each file is rewritten under its name.
 
-Its range of offsets stays what was consumed for it, so there is no hole; an offset without a row is like a dead letter.
-Whoever is killed leaves files of before and files of after, and whoever does it again finds the rest.
+Its range of offsets is still what was consumed for it, so there is no hole; an offset without a row is like a dead
+letter. A process that is killed leaves some files rewritten and others not; running it again does the rest.
 """
 
 import time
@@ -23,11 +23,11 @@ from data.units import from_micros
 __all__ = ["Removed", "drop_before", "remove_rows", "rows_of"]
 
 _ABANDONED_S = 60.0
-"""A file that was begun so long ago, outside of a compaction, has lost its writer."""
+"""An unfinished file that is older than this, outside of a compaction, has lost its writer."""
 
 
 class Removed(NamedTuple):
-    """Files that were written anew, and rows that they had and have no more."""
+    """Numbers of files that were rewritten, and of rows that were removed."""
 
     files: int = 0
     rows: int = 0
@@ -39,13 +39,13 @@ class Removed(NamedTuple):
 
 
 def remove_rows(folder: Storage, names: Iterable[str], person: Person) -> Removed:
-    """Take a person's rows out of all files of a source, those that nobody reads any more among them.
+    """Take a person's rows out of all files of a source, including those that nobody reads any more.
 
-    No compaction may be at work. Raises DataError, by name, where one cannot be read; it stays as it is.
+    No compaction may be at work. Raises DataError, which names the file, where one cannot be read; it stays as it is.
     """
     names = list(names)
-    halves = [name for name in names if name[0] == "." and segments_of([name[1:].rpartition(".")[0]])]
-    delete_leftovers(folder, halves, time.time() - _ABANDONED_S)
+    unfinished = [name for name in names if name[0] == "." and segments_of([name[1:].rpartition(".")[0]])]
+    delete_leftovers(folder, unfinished, time.time() - _ABANDONED_S)
     done = Removed()
     for name in names:
         rows = sum(map(len, rows_of(folder.local(name), person))) if segments_of([name]) else 0
@@ -56,11 +56,11 @@ def remove_rows(folder: Storage, names: Iterable[str], person: Person) -> Remove
 
 
 def drop_before(folder: Storage, names: Iterable[str], before_us: int, slack_us: int = 0) -> Removed:
-    """Take what happened before a time out of the files of a source, which go on saying what they consumed.
+    """Take what happened before a time out of the files of a source, whose names still say what was consumed.
 
-    A file in which something happened since waits until its oldest event is `slack_us` older than that: files that
-    were joined span long times, and writing one anew for each event would be dear. No compaction may be at work.
-    Raises DataError, by name, where one cannot be read; it stays as it is.
+    A file with newer events too waits until its oldest event is `slack_us` older than that: files that were joined span
+    long times, and rewriting one for each event would be expensive. No compaction may be at work. Raises DataError,
+    which names the file, where one cannot be read; it stays as it is.
     """
     done = Removed()
     for name in (name for name in names if segments_of([name])):
@@ -79,13 +79,13 @@ def rows_of(path: Path, person: Person) -> Iterator[pa.Table]:
     columns = read_columns(path)
     if person.key not in columns.names:
         return
-    named = (table.column(person.key) for table in read_rows(path, columns=[person.key, "offset"]))
-    if not any(pc.any(pc.equal(values, person.value)).as_py() for values in named):
+    key_values = (table.column(person.key) for table in read_rows(path, columns=[person.key, "offset"]))
+    if not any(pc.any(pc.equal(values, person.value)).as_py() for values in key_values):
         return
     for table in read_rows(path):
-        mine = table.filter(pc.equal(table.column(person.key), person.value))
-        if mine.num_rows:
-            yield mine
+        rows = table.filter(pc.equal(table.column(person.key), person.value))
+        if rows.num_rows:
+            yield rows
 
 
 def _since(old: Path, before_us: int, new: Path) -> None:

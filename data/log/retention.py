@@ -1,4 +1,4 @@
-"""How long things are kept, as one setting says it: `log=400d, predictions=90d, models=365d, state:visit=30d`.
+"""How long data is kept, as one setting says it: `log=400d, predictions=90d, models=365d, state:visit=30d`.
 
 What is not named is kept as long as its own bounds allow. `state:ENTITY` is the time after which a state that nobody
 has folded into leaves Redis.
@@ -14,11 +14,11 @@ __all__ = ["Retention", "check_retention"]
 
 _UNITS = {"h": HOUR_US, "d": DAY_US}
 _STATE = "state:"
-_ONE = re.compile(r"(log|predictions|dead_letters|models|state:[a-z][a-z0-9_]{0,47})=([1-9]\d{0,4})([hd])")
+_PART = re.compile(r"(log|predictions|dead_letters|models|state:[a-z][a-z0-9_]{0,47})=([1-9]\d{0,4})([hd])")
 
 
 class Retention(NamedTuple):
-    """How long what is kept, µs; None: not bounded by time. `states`: by entity, how long after its last event."""
+    """How long each kind of data is kept, µs; None: not limited by time. `states`: by entity, after its last event."""
 
     log_us: int | None = None
     predictions_us: int | None = None
@@ -28,18 +28,24 @@ class Retention(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return what a setting says. Raises ConfigurationError where it says something else, or one thing twice."""
-        found: dict[str, int] = {}
-        for one in filter(None, (part.strip() for part in text.split(","))):
-            match = _ONE.fullmatch(one)
-            if match is None or match[1] in found:
+        """Parse a setting. Raises ConfigurationError where it is no retention, or names one thing twice."""
+        durations_us: dict[str, int] = {}
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            match = _PART.fullmatch(part)
+            if match is None or match[1] in durations_us:
                 raise ConfigurationError(
-                    f"{one!r:.80} is {'there twice' if match else 'no retention'}; write log=400d, predictions=90d, "
+                    f"{part!r:.80} is {'there twice' if match else 'no retention'}; write log=400d, predictions=90d, "
                     "dead_letters=30d, models=365d or state:ENTITY=60d, h for hours and d for days, commas between"
                 )
-            found[match[1]] = int(match[2]) * _UNITS[match[3]]
-        states = {name.removeprefix(_STATE): us for name, us in found.items() if name.startswith(_STATE)}
-        return cls(found.get("log"), found.get("predictions"), found.get("dead_letters"), found.get("models"), states)
+            durations_us[match[1]] = int(match[2]) * _UNITS[match[3]]
+        states = {name.removeprefix(_STATE): us for name, us in durations_us.items() if name.startswith(_STATE)}
+        return cls(
+            durations_us.get("log"),
+            durations_us.get("predictions"),
+            durations_us.get("dead_letters"),
+            durations_us.get("models"),
+            states,
+        )
 
 
 def check_retention(text: str) -> str:

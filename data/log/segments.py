@@ -55,7 +55,7 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
 def segments_of(names: Iterable[str]) -> list[Segment]:
     """Return the segments that these file names describe; other names are ignored."""
     # One pass of the pattern over all names, which is fast for very many files; no name has a slash in it.
-    found = []
+    segments = []
     for partition, first, dots, stop, lost in _NAMES.findall("/".join(names)):
         if dots == "..":
             segment = Segment(int(partition), int(first), int(stop), "lost" if lost else "consumed")
@@ -64,22 +64,22 @@ def segments_of(names: Iterable[str]) -> list[Segment]:
         else:
             segment = Segment(int(partition), int(first), int(stop) + 1, "old")
         if segment.first < segment.stop:
-            found.append(segment)
-    return found
+            segments.append(segment)
+    return segments
 
 
 ReadSegment = tuple[Segment, int]
-"""A segment to read, and the offset from which its rows are not in one before it."""
+"""A segment to read, and the offset before which its rows are in segments before it."""
 
 
 class Coverage(NamedTuple):
     """What the files of one partition account for.
 
     `read`: the segments to read, in order.
-    `spare`: segments that lie within another one, which is named beside each; nobody reads them.
+    `spare`: segments that lie within another one, which is the second of each pair; nobody reads them.
     `consumed`: offsets accounted for, in maximal ranges, those in `lost` among them.
-    `holes`: offsets before the last consumed one that are not. `unknown`: such as lie beside a file of the old naming,
-    and so may be dead letters.
+    `holes`: other offsets before the last consumed one, except the `unknown`, which are beside a file of the old naming
+    and may be dead letters.
     """
 
     read: list[ReadSegment]
@@ -90,12 +90,12 @@ class Coverage(NamedTuple):
     unknown: list[range]
 
     def holes_among(self, offsets: range) -> list[range]:
-        """The holes that lie, at least in part, among these offsets (step 1)."""
+        """Return the holes that lie, at least in part, among these offsets (step 1)."""
         return [hole for hole in self.holes if _meet(hole, offsets)]
 
     def read_among(self, offsets: range) -> list[ReadSegment]:
-        """The segments to read for these offsets (step 1)."""
-        return [one for one in self.read if _meet(range(one[1], one[0].stop), offsets)]
+        """Return the segments to read for these offsets (step 1)."""
+        return [item for item in self.read if _meet(range(item[1], item[0].stop), offsets)]
 
 
 def _meet(left: range, right: range) -> bool:
@@ -103,7 +103,7 @@ def _meet(left: range, right: range) -> bool:
 
 
 def cover_all(segments: Iterable[Segment]) -> dict[int, Coverage]:
-    """What these segments of one source account for, by partition in ascending order."""
+    """Return what these segments of one source account for, by partition in ascending order."""
     by_partition: dict[int, list[Segment]] = {}
     for segment in segments:
         by_partition.setdefault(segment.partition, []).append(segment)
@@ -161,12 +161,12 @@ def cover(segments: Iterable[Segment]) -> Coverage:
 def _merged(ranges: Iterable[range]) -> list[range]:
     """Return the union of ranges, as maximal ranges."""
     merged: list[range] = []
-    for one in sorted(ranges, key=attrgetter("start")):
-        if merged and one.start <= merged[-1].stop:
-            if one.stop > merged[-1].stop:
-                merged[-1] = range(merged[-1].start, one.stop)
+    for span in sorted(ranges, key=attrgetter("start")):
+        if merged and span.start <= merged[-1].stop:
+            if span.stop > merged[-1].stop:
+                merged[-1] = range(merged[-1].start, span.stop)
         else:
-            merged.append(one)
+            merged.append(span)
     return merged
 
 
@@ -174,13 +174,13 @@ def _gaps(inner: Sequence[range], outer: Sequence[range]) -> list[range]:
     """Return what is in `outer` and not in `inner`; both are maximal ranges in ascending order."""
     gaps = []
     place = 0
-    for one in outer:
-        start = one.start
-        while place < len(inner) and inner[place].start < one.stop:
+    for span in outer:
+        start = span.start
+        while place < len(inner) and inner[place].start < span.stop:
             if inner[place].start > start:
                 gaps.append(range(start, inner[place].start))
             start = max(start, inner[place].stop)
             place += 1
-        if start < one.stop:
-            gaps.append(range(start, one.stop))
+        if start < span.stop:
+            gaps.append(range(start, span.stop))
     return gaps

@@ -24,7 +24,7 @@ def check_history(name: str) -> None:
 
 
 def is_topic(source: str) -> bool:
-    """Return whether a source is a topic, and no history."""
+    """Return whether a source is a topic rather than a history."""
     return source.startswith(_TOPIC)
 
 
@@ -35,7 +35,7 @@ def newest_topic(sources: list[str]) -> str:
 
 def topic_ids(sources: list[str]) -> frozenset[bytes]:
     """Return the ids (16 bytes) of the sources that are topics."""
-    return frozenset(bytes.fromhex(s.removeprefix(_TOPIC)) for s in sources if is_topic(s))
+    return frozenset(bytes.fromhex(source.removeprefix(_TOPIC)) for source in sources if is_topic(source))
 
 
 def topic_source(topic_id: bytes) -> str:

@@ -1,11 +1,11 @@
-"""People who were forgotten, and whose events are refused for a while: a list beside the log, in digests.
+"""Forgotten people, whose events are refused for a while: a list beside the log, as digests.
 
     root/suppressed.json    {"salt": "5f0c…", "revision": 2, "people": {"user_id": {"9b1e…": 1790000000000000}}}
 
-Of each key the digests of values, and the time (UTC µs) until which what arrives is refused. A digest is made with a
-salt that the list alone has; no id is in it. An entry stays when its time is over: what had arrived before is refused
-however late it is read, so that a topic that is read again brings nobody back. Workers look at the file, and say in
-their heartbeats which revision they refuse by.
+For each key, the digests of values and the time (UTC µs) until which arriving events are refused. A digest is made with
+a salt that only the list has; the list contains no ids. An entry stays after its time: what had arrived before is
+refused however late it is read, so that reading a topic again brings nobody back. Workers watch the file, and report in
+their heartbeats the revision that they apply.
 """
 
 import secrets
@@ -32,11 +32,11 @@ _NAME = "suppressed.json"
 _DIGEST = 16
 
 _REMEMBERED = 65_536
-"""Values of which the answer is remembered: a digest takes as long as decoding an event."""
+"""How many answers are cached: a digest takes as long as decoding an event."""
 
 
 class _List(msgspec.Struct, frozen=True):
-    """As it is stored."""
+    """The list as it is stored."""
 
     salt: str
     revision: int = 0
@@ -44,9 +44,9 @@ class _List(msgspec.Struct, frozen=True):
 
 
 class Suppression:
-    """The list beside the log in a place; None: in memory. Making it writes nothing; false where it is empty.
+    """The list beside the log in a place; None: in memory. Constructing it writes nothing; it is false if empty.
 
-    What it answers is by the list as of the last `look`.
+    Answers are by the list as of the last `look`.
     """
 
     def __init__(self, place: Storage | None) -> None:
@@ -68,10 +68,10 @@ class Suppression:
         return self._list.revision
 
     def look(self, *, now: bool = False) -> bool:
-        """Read the list where it has changed; return whether it has. One look at a file's times.
+        """Read the list where it has changed; return whether it has. It costs one look at a file's times.
 
-        Unless `now`, a look of a moment ago is enough where one costs a request. Raises DataError where the list cannot
-        be read: then nobody knows whom to refuse.
+        Unless `now`, a recent look is enough where one costs a request. Raises DataError where the list cannot be read,
+        since whom to refuse is unknown then.
         """
         place = self._place
         if place is None or (not now and place.is_remote and time.monotonic() < self._again_s):
@@ -85,7 +85,7 @@ class Suppression:
         return True
 
     def add(self, person: Person, until_us: int) -> int:
-        """Refuse what arrives of a person until then, or longer where it was so; return the new revision."""
+        """Refuse what arrives of a person until a time, or until a later one set before; return the new revision."""
         if self._place is None:
             return self._add(person, until_us)
         with self._place.lock(f".{_NAME}.lock"):
@@ -95,11 +95,11 @@ class Suppression:
         return revision
 
     def digest(self, person: Person) -> str:
-        """Return what stands for a person here, in hexadecimal; after `add`."""
+        """Return a person's digest in this list, in hexadecimal; after `add`."""
         return self._digest(*person).hex()
 
     def refuses(self, key: str, value: str, arrived_us: int | None) -> bool:
-        """Return whether what arrived at that time (None: nobody knows when) is of a person to be refused."""
+        """Return whether what arrived at a time (None: unknown) is of a person to be refused."""
         end_us = self._end_of(key, value)
         return end_us is not None and (arrived_us is None or arrived_us < end_us)
 
@@ -112,7 +112,7 @@ class Suppression:
         return False
 
     def without(self, table: pa.Table) -> pa.Table:
-        """Return the rows of a table of events that are not refused, by when they arrived or, else, happened."""
+        """Return the rows of a table of events that are not refused, by time of arrival or, if absent, of the event."""
         for key, until in self._until.items():
             if key not in table.column_names:
                 continue
@@ -125,16 +125,16 @@ class Suppression:
         return table
 
     def _add(self, person: Person, until_us: int) -> int:
-        people = {key: dict(of_key) for key, of_key in self._list.people.items()}
-        of_key = people.setdefault(person.key, {})
+        people = {key: dict(digests) for key, digests in self._list.people.items()}
+        digests = people.setdefault(person.key, {})
         self._take(self._list)  # for the salt
         name = self.digest(person)
-        of_key[name] = max(until_us, of_key.get(name, 0))
+        digests[name] = max(until_us, digests.get(name, 0))
         self._take(_List(self._list.salt, self._list.revision + 1, people))
         return self.revision
 
     def _finder(self) -> Callable[[str, str], int | None]:
-        """Return what finds, and remembers, until when a value of a key is refused, by the list as it is now."""
+        """Return a cached function of a key and a value: until when it is refused, by the list as it is now."""
         until = self._until
 
         @lru_cache(_REMEMBERED)
@@ -143,13 +143,13 @@ class Suppression:
 
         return end_of
 
-    def _take(self, found: _List) -> None:
-        self._list = found
-        self._salt = bytes.fromhex(found.salt)
+    def _take(self, stored: _List) -> None:
+        self._list = stored
+        self._salt = bytes.fromhex(stored.salt)
         self._until = {
-            key: {bytes.fromhex(digest): until_us for digest, until_us in of_key.items()}
-            for key, of_key in found.people.items()
-            if of_key
+            key: {bytes.fromhex(digest): until_us for digest, until_us in digests.items()}
+            for key, digests in stored.people.items()
+            if digests
         }
         self._end_of = self._finder()
 
@@ -159,18 +159,18 @@ class Suppression:
     @staticmethod
     def _read(path: Path) -> _List:
         try:
-            found = msgspec.json.decode(path.read_bytes(), type=_List)
-            for digest in (found.salt, *(one for of_key in found.people.values() for one in of_key)):
+            stored = msgspec.json.decode(path.read_bytes(), type=_List)
+            for digest in (stored.salt, *(digest for digests in stored.people.values() for digest in digests)):
                 bytes.fromhex(digest)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise DataError(
                 f"event log: {path} cannot be read ({error}); restore it from a copy: it says whose events are refused"
             ) from error
-        return found
+        return stored
 
 
 def _arrived(table: pa.Table) -> Any:
-    """Return when each row's event arrived or, where nobody says so, happened, in µs."""
+    """Return when each row's event arrived or, where that is unknown, happened, in µs."""
     happened = table.column("timestamp").cast(pa.int64())
     if "arrived" not in table.column_names:
         return happened

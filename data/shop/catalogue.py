@@ -14,7 +14,7 @@ __all__ = ["CATEGORIES", "Catalogue", "Category"]
 
 
 class Category(NamedTuple):
-    """A class of goods: days until a unit is used up, and how probably a typical shopper then rebuys the product."""
+    """A class of goods: days until a unit is used up, and the probability that a typical shopper buys it again then."""
 
     name: str
     goods: tuple[str, ...]
@@ -91,10 +91,10 @@ class Catalogue:
         categories = tuple(CATEGORIES[index] for index in present)
 
         tier = rng.normal(0.0, 0.45, products)
-        typical = np.array([each.price for each in categories])[category]
+        typical = np.array([kind.price for kind in categories])[category]
         price = np.maximum(np.round(typical * np.exp(tier) - 0.01, 2), 0.49)
-        odds = np.array([each.replenish for each in categories])
-        cycle = np.array([each.cycle_days for each in categories])
+        odds = np.array([kind.replenish for kind in categories])
+        cycle = np.array([kind.cycle_days for kind in categories])
         opening = rng.random(products) < _OPENING_SHARE
         opening[first] = True
         later = rng.integers(1, max(days, 2), products)
@@ -102,7 +102,7 @@ class Catalogue:
         brand = rng.integers(0, len(brands), products)
         good = rng.integers(0, 4, products)
         flaw = rng.normal(0.0, _FLAW, len(brands))[brand]
-        back = np.array([SENT_BACK.get(each.name, _SELDOM_SENT_BACK) for each in categories])[category]
+        back = np.array([SENT_BACK.get(kind.name, _SELDOM_SENT_BACK) for kind in categories])[category]
         return cls(
             ids=[f"p{index:05d}" for index in range(products)],
             names=[

@@ -84,8 +84,8 @@ class Foresight:
     def __init__(self, shop: Shop, events: pa.Table) -> None:
         self._shop = shop
         self._traffic = shop.traffic()
-        self._user_of = {each: index for index, each in enumerate(shop.shoppers.ids)}
-        self._product_of = {each: index for index, each in enumerate(shop.catalogue.ids)}
+        self._user_of = {user_id: index for index, user_id in enumerate(shop.shoppers.ids)}
+        self._product_of = {product_id: index for index, product_id in enumerate(shop.catalogue.ids)}
         self._pasts = self._pasts_of(events)
         self._meetings = lru_cache(maxsize=4_096)(self._traffic.meeting_rates)
 
@@ -94,8 +94,8 @@ class Foresight:
 
         Raises `KeyError` for a shopper without an event until then.
         """
-        asked = zip(user_ids, times_us.tolist(), strict=True)
-        return np.array([self._purchase(self._user_of[user], time_us) for user, time_us in asked])
+        questions = zip(user_ids, times_us.tolist(), strict=True)
+        return np.array([self._purchase(self._user_of[user], time_us) for user, time_us in questions])
 
     def abandonment(
         self, user_ids: Sequence[str], product_ids: Sequence[str], times_us: NDArray[np.int64]
@@ -104,9 +104,12 @@ class Foresight:
 
         Raises `KeyError` for a shopper without an event until then, or a product that is not the shop's.
         """
-        asked = zip(user_ids, product_ids, times_us.tolist(), strict=True)
+        questions = zip(user_ids, product_ids, times_us.tolist(), strict=True)
         return np.array(
-            [self._abandonment(self._user_of[user], self._product_of[product], time) for user, product, time in asked]
+            [
+                self._abandonment(self._user_of[user], self._product_of[product], time)
+                for user, product, time in questions
+            ]
         )
 
     def _purchase(self, user: int, time_us: int) -> float:
@@ -135,15 +138,15 @@ class Foresight:
         not_due = float(np.prod(1 - visit.due[own]))
         came_for_others = max(not_due * others - visit.nothing_due, 0.0)
         came_for_it = max(visit.returning - came_for_others, 0.0)
-        every = came_for_it + came_for_others + by_chance
+        total = came_for_it + came_for_others + by_chance
         buys, chance_buys, buys_later = (
             1 - self._expected(visit.day, checkout, lambda lost: float(lost[product]))
             for checkout in (1.0, visit.checkout, self._checkout(user))
         )
-        bought = (came_for_it + buys * came_for_others + chance_buys * by_chance) / every
+        bought = (came_for_it + buys * came_for_others + chance_buys * by_chance) / total
 
         today = self._traffic.begins_later(user, time_us)
-        back_today = float(visit.due[own].sum()) * today * by_chance / every
+        back_today = float(visit.due[own].sum()) * today * by_chance / total
         back_tomorrow = float(self._due_tomorrow(visit)[own].sum()) * (1 - today)
         meets = self._meetings(visit.day, user)[product] / ITEMS_STOP * self._cart_rates(user)[product]
         by_chance_later = math.exp(-self._chances(visit, today) * float(meets) * buys_later)
@@ -152,19 +155,19 @@ class Foresight:
 
     def _visit(self, user: int, time_us: int) -> _Visit:
         past = self._pasts[user]
-        seen = int(np.searchsorted(past.time_us, time_us, side="right"))
-        if not seen:
+        events = int(np.searchsorted(past.time_us, time_us, side="right"))
+        if not events:
             raise KeyError(self._shop.shoppers.ids[user])
-        now = past.visit[:seen] == past.visit[seen - 1]
-        kind, product = past.kind[:seen][now], past.product[:seen][now]
-        day = int(past.time_us[:seen][now][0] // DAY_US)
+        now = past.visit[:events] == past.visit[events - 1]
+        kind, product = past.kind[:events][now], past.product[:events][now]
+        day = int(past.time_us[:events][now][0] // DAY_US)
         last_bought: dict[int, int] = {}
-        columns = (column[:seen][~now].tolist() for column in (past.kind, past.product, past.time_us))
-        for happened, which, at_us in zip(*columns, strict=True):
-            if happened == "purchase":
-                last_bought[which] = at_us
-            elif happened == "return":
-                last_bought.pop(which, None)
+        columns = (column[:events][~now].tolist() for column in (past.kind, past.product, past.time_us))
+        for event_type, product_index, at_us in zip(*columns, strict=True):
+            if event_type == "purchase":
+                last_bought[product_index] = at_us
+            elif event_type == "return":
+                last_bought.pop(product_index, None)
         owned = np.array(list(last_bought), np.int64)
         bought_day = np.array(list(last_bought.values()), np.float64) / DAY_US
         due = self._shop.habits.due_probability(np.full(len(owned), user), owned, bought_day, day)
@@ -173,7 +176,7 @@ class Foresight:
             return set(product[kind == name].tolist())
 
         met = list(dict.fromkeys(product[kind == "view"].tolist()))
-        checkout = float(CHECKOUT_RATES[past.device[seen - 1]])
+        checkout = float(CHECKOUT_RATES[past.device[events - 1]])
         acts = (met, done("add_to_cart"), done("remove_from_cart"), done("purchase"))
         visit = _Visit(user, day, checkout, *acts, owned, bought_day, due, due)
         return visit._replace(factor=self._factors(visit))
@@ -182,13 +185,13 @@ class Foresight:
         """Return the share of a shopper's visits by chance that end at the checkout."""
         return float(self._traffic.device_shares(user) @ CHECKOUT_RATES)
 
-    def _expected(self, day: int, checkout: float, of: Callable[[NDArray[np.float64]], float]) -> float:
+    def _expected(self, day: int, checkout: float, function: Callable[[NDArray[np.float64]], float]) -> float:
         """Return the mean of a function of `lost` over a visit's checkout, which happens with that probability.
 
         `lost` is the probability that a product in the cart, wanted ones apart, is not bought, shape [products].
         """
         unsaved = 1 - self._traffic.rescued(day)
-        return checkout * of(REMOVE_RATE * unsaved) + (1 - checkout) * of(unsaved)
+        return checkout * function(REMOVE_RATE * unsaved) + (1 - checkout) * function(unsaved)
 
     def _nothing(self, visit: _Visit, lost: NDArray[np.float64]) -> float:
         """Return the probability that another visit by chance buys nothing: summed over the number of products met."""
@@ -196,7 +199,7 @@ class Foresight:
         return ITEMS_STOP * (1 - bought) / (1 - (1 - ITEMS_STOP) * (1 - bought))
 
     def _nothing_more(self, visit: _Visit, lost: NDArray[np.float64]) -> float:
-        """Return the probability that a visit by chance, as far as it is, will buy nothing."""
+        """Return the probability that the present visit, if it is by chance, will buy nothing more."""
         nothing = float(np.prod(lost[list(visit.carted)]))
         last = visit.met[-1]
         if last not in visit.carted:
@@ -235,19 +238,19 @@ class Foresight:
         return float(days[0] * today + days[1] * (1 - today))
 
     def _cart_rates(self, user: int) -> NDArray[np.float64]:
-        every = np.arange(len(self._product_of))
-        return np.minimum(self._traffic.cart_rate(np.full(len(every), user), every), 1.0)
+        products = np.arange(len(self._product_of))
+        return np.minimum(self._traffic.cart_rate(np.full(len(products), user), products), 1.0)
 
     def _pasts_of(self, events: pa.Table) -> dict[int, _Past]:
         events = events.sort_by([("user_id", "ascending"), ("timestamp", "ascending")])
         time_us = pc.cast(events["timestamp"], pa.int64()).to_numpy()
-        user = np.array([self._user_of[each] for each in events["user_id"].to_pylist()], np.int64)
-        product = np.array([self._product_of[each] for each in events["product_id"].to_pylist()], np.int64)
+        user = np.array([self._user_of[user_id] for user_id in events["user_id"].to_pylist()], np.int64)
+        product = np.array([self._product_of[product_id] for product_id in events["product_id"].to_pylist()], np.int64)
         kind, visit = (np.array(pc.fill_null(events[name], "").to_pylist()) for name in ("event_type", "session_id"))
         device = pc.fill_null(pc.index_in(events["device"], pa.array(DEVICES)), -1).to_numpy()
-        found, first = np.unique(user, return_index=True)
+        users, first = np.unique(user, return_index=True)
         ends = np.append(first[1:], len(user))
         return {
-            owner: _Past(time_us[a:b], kind[a:b], product[a:b], visit[a:b], device[a:b])
-            for owner, a, b in zip(found.tolist(), first.tolist(), ends.tolist(), strict=True)
+            user_index: _Past(time_us[a:b], kind[a:b], product[a:b], visit[a:b], device[a:b])
+            for user_index, a, b in zip(users.tolist(), first.tolist(), ends.tolist(), strict=True)
         }

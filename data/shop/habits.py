@@ -1,7 +1,7 @@
 """What follows a purchase in the synthetic shop: the hidden truth that a model can only learn from events.
 
-It is followed by another of the same product with probability r(user, product), after T days; what is not, is sent back
-with probability s(user, product), after B days:
+A purchase is followed by another of the same product with probability r(user, product), after T days; otherwise it is
+sent back with probability s(user, product), after B days:
 
     r = 1 / (1 + exp(-(replenish[product] + loyalty[user] + liking[user, product])))
     s = 1 / (1 + exp(-(sent_back[product] + fickleness[user])))
@@ -26,7 +26,7 @@ SPREAD = 0.4
 """Standard deviation of the logarithm of the days until a product is bought again."""
 
 BACK_DAYS, BACK_SPREAD = 7.0, 0.6
-"""Of the days after the first until a product is sent back: the median, and the deviation of the logarithm."""
+"""Days after the first until a product is sent back: the median, and the deviation of the logarithm."""
 
 _LIKING = 0.6
 
@@ -76,7 +76,7 @@ class Habits:
         Given that it was neither due nor sent back before; the earliest is the day after. Zero where it was bought on
         `day` or later.
         """
-        # What would be due before the day after is due then.
+        # What would be due earlier is due on the day after the purchase.
         since = np.where(day > np.floor(bought_day) + 1, np.maximum(day - bought_day, 0.0), 0.0)
         due = self._repeated(user, product, since, np.maximum(day + 1 - bought_day, 0.0))
         probability: NDArray[np.float64] = np.where(day > np.floor(bought_day), due, 0.0)
@@ -87,7 +87,7 @@ class Habits:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Draw the days from a purchase to the next of the same product, and to its being sent back.
 
-        Infinite where it does not come to that; so it is, of one or of both.
+        At least one of them is infinite: what does not happen.
         """
         repeats = rng.random(len(user)) < self.propensity(user, product)
         days = self._catalogue.cycle_days[product] * np.exp(rng.normal(0.0, SPREAD, len(user)))

@@ -1,4 +1,4 @@
-"""Live traffic of the synthetic shop: the shoppers of its history go on, one event at a time, stamped by a clock."""
+"""Live traffic of the synthetic shop: the shoppers of its history continue, one event at a time, stamped by a clock."""
 
 from collections.abc import Iterator
 

@@ -114,7 +114,7 @@ class Shop:
     ) -> NDArray[np.float64]:
         """Return the true probability, shape (n,), that a purchase is sent back within `horizon_days`.
 
-        Who buys the product again by chance before keeps it, which is left out. Raises `KeyError` as above.
+        It leaves out that shoppers who buy the product again by chance keep it. Raises `KeyError` as above.
         """
         user = _positions(self.shoppers.ids, user_ids)
         return self.habits.sent_back_probability(user, _positions(self.catalogue.ids, product_ids), horizon_days)
@@ -152,5 +152,5 @@ def _text(words: Sequence[str], indices: NDArray[np.int64], absent: NDArray[np.b
 
 
 def _positions(ids: list[str], wanted: Sequence[str]) -> NDArray[np.int64]:
-    position = {each: index for index, each in enumerate(ids)}
-    return np.array([position[each] for each in wanted], np.int64)
+    position = {name: index for index, name in enumerate(ids)}
+    return np.array([position[name] for name in wanted], np.int64)

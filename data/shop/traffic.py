@@ -6,7 +6,7 @@
                             to the cart     to the cart and out again
 
 Shoppers visit by chance, or because a product they bought is used up (a repeat, see `data.shop.habits`). A discount
-rescues a share of what would be left in the cart or taken out (`data.discount`). What is sent back is so outside of
+rescues a share of what would be left in the cart or taken out (`data.discount`). Returns happen outside of
 visits, days later. A day is computed at once, as columns; the only state between days is the schedule of what follows
 purchases.
 """
@@ -135,8 +135,8 @@ class Traffic:
         # Hours are drawn from 0 to 24 and rotated by the shopper's own shift.
         shift = float(self._shoppers.night_owl[user]) % 24
         hour = time_us % DAY_US / (DAY_US / 24)
-        reached = np.interp([(hour - shift) % 24, (-shift) % 24], np.arange(25.0), _HOURS_CDF)
-        return float(1 - (reached[0] - reached[1]) % 1.0)
+        passed = np.interp([(hour - shift) % 24, (-shift) % 24], np.arange(25.0), _HOURS_CDF)
+        return float(1 - (passed[0] - passed[1]) % 1.0)
 
     def cart_rate(self, user: NDArray[np.int64], product: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the probability that a shopper puts a product met by chance into the cart, shape (n,)."""
@@ -215,17 +215,19 @@ class Traffic:
         return _Items(visit[first], product[first], first < len(wanted))
 
     def browse(self, day: int, user: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Draw a product for each: a category by taste and season, then of two popular ones the nearer to budget."""
+        """Draw a product for each: a category by taste and season, then the nearer to budget of two popular ones."""
         taste = np.cumsum(self._shoppers.taste[user] * self._catalogue.season(day), axis=1)
         category = (taste < self._rng.random((len(user), 1)) * taste[:, -1:]).sum(axis=1)
         category = np.minimum(category, taste.shape[1] - 1)
         last = np.append(self._catalogue.first[1:], len(self._catalogue.ids))[category] - 1
         appeal = np.concatenate([[0.0], np.cumsum(self._catalogue.appeal(day))])
         low, high = appeal[self._catalogue.first[category]], appeal[last + 1]
-        shot = low + (high - low) * self._rng.random((2, len(user)))
-        one, other = np.minimum(np.searchsorted(appeal, shot, side="right") - 1, last)
+        drawn = low + (high - low) * self._rng.random((2, len(user)))
+        first, second = np.minimum(np.searchsorted(appeal, drawn, side="right") - 1, last)
         tier, budget = self._catalogue.tier, self._shoppers.budget[user]
-        nearer: NDArray[np.int64] = np.where(np.abs(tier[one] - budget) <= np.abs(tier[other] - budget), one, other)
+        nearer: NDArray[np.int64] = np.where(
+            np.abs(tier[first] - budget) <= np.abs(tier[second] - budget), first, second
+        )
         return nearer
 
     def _happenings(self, day: int, visits: _Visits, items: _Items) -> NDArray[np.void]:
@@ -281,19 +283,19 @@ class Traffic:
         user, product = purchases["user"], purchases["product"]
         days, back_days = self._habits.follow_ups(user, product, self._rng)
 
-        comes = np.isfinite(days)
-        bought_day = purchases["time_us"][comes] / DAY_US
-        due = np.maximum(np.floor(bought_day + days[comes]).astype(np.int64), self._day + 1)
+        repeats = np.isfinite(days)
+        bought_day = purchases["time_us"][repeats] / DAY_US
+        due = np.maximum(np.floor(bought_day + days[repeats]).astype(np.int64), self._day + 1)
         still_due = self._due[~np.isin(self._due[:, 1] * products + self._due[:, 2], pairs)]
-        self._due = np.concatenate([still_due, np.stack([due, user[comes], product[comes]], axis=1)])
+        self._due = np.concatenate([still_due, np.stack([due, user[repeats], product[repeats]], axis=1)])
 
-        goes = np.isfinite(back_days)
-        back = purchases[goes]
+        returns = np.isfinite(back_days)
+        back = purchases[returns]
         units = self._rng.integers(1, back["quantity"] + 1)
         for money in ("amount", "discount"):
             back[money] = np.round(back[money] * units / back["quantity"], 2)
         back["kind"], back["quantity"] = _RETURN, units
-        back["time_us"] += (back_days[goes] * DAY_US).astype(np.int64)
+        back["time_us"] += (back_days[returns] * DAY_US).astype(np.int64)
         still_kept = self._back[~np.isin(self._back["user"] * products + self._back["product"], pairs)]
         self._back = np.concatenate([still_kept, back])
 

@@ -45,43 +45,43 @@ class Access:
 
     def for_kafka_python(self) -> dict[str, Any]:
         """Return keyword arguments of kafka-python's clients."""
-        told: dict[str, Any] = {"security_protocol": self._protocol, "reconnect_backoff_max_ms": _LONGEST_WAIT_MS}
+        settings: dict[str, Any] = {"security_protocol": self._protocol, "reconnect_backoff_max_ms": _LONGEST_WAIT_MS}
         if self.tls:
-            told |= {"ssl_cafile": self.ca, "ssl_check_hostname": True}
+            settings |= {"ssl_cafile": self.ca, "ssl_check_hostname": True}
         if self.username is not None:
-            told |= {
+            settings |= {
                 "sasl_mechanism": self.mechanism,
                 "sasl_plain_username": self.username,
                 "sasl_plain_password": self.password,
             }
-        return told
+        return settings
 
     def for_librdkafka(self) -> dict[str, Any]:
         """Return settings of librdkafka."""
-        told: dict[str, Any] = {"security.protocol": self._protocol, "reconnect.backoff.max.ms": _LONGEST_WAIT_MS}
+        settings: dict[str, Any] = {"security.protocol": self._protocol, "reconnect.backoff.max.ms": _LONGEST_WAIT_MS}
         if self.ca is not None:
-            told["ssl.ca.location"] = self.ca
+            settings["ssl.ca.location"] = self.ca
         if self.username is not None:
-            told |= {
+            settings |= {
                 "sasl.mechanism": self.mechanism,
                 "sasl.username": self.username,
                 "sasl.password": self.password,
             }
-        return told
+        return settings
 
     def for_java(self) -> dict[str, str]:
         """Return settings of Kafka's own client."""
-        told = {"security.protocol": self._protocol}
+        settings = {"security.protocol": self._protocol}
         if self.ca is not None:
-            told |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": self.ca}
+            settings |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": self.ca}
         if self.username is not None:
             module = "plain.PlainLoginModule" if self.mechanism == "PLAIN" else "scram.ScramLoginModule"
             login = f"username={_quoted(self.username)} password={_quoted(self.password or '')}"
-            told |= {
+            settings |= {
                 "sasl.mechanism": self.mechanism,
                 "sasl.jaas.config": f"org.apache.kafka.common.security.{module} required {login};",
             }
-        return told
+        return settings
 
 
 def _quoted(text: str) -> str:

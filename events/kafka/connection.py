@@ -34,7 +34,7 @@ class Message(NamedTuple):
 
     `fault`: why it cannot be read, where it cannot. `at_us`: its time in the topic, µs, the same however often it is
     read: when it arrived or, as the topic is set up, when it was sent; None where the broker does not say. `trace`: the
-    span of its sender (`events.trace`), where that is asked for. `cut`: where only the beginning of key and value is
+    span of its sender (`events.trace`), where it is traced. `cut`: where only the beginning of key and value is
     kept, the headers of its dead letter that say how much it was.
     """
 
@@ -49,21 +49,21 @@ class Message(NamedTuple):
     cut: tuple[tuple[str, bytes], ...] = ()
 
     def bounded(self, largest: int = LARGEST_BATCH) -> "Message":
-        """Return it, or its beginning where it is larger: by default, than a batch that was not compressed can be.
+        """Return it, or its beginning where it is larger than `largest`: by default, than an uncompressed batch can be.
 
-        A few kilobytes may be unpacked to a gigabyte, which nobody is to hold, or to send on, for longer than needed.
+        A few kilobytes may be unpacked to a gigabyte, which is not to be held, or sent on, for longer than needed.
         """
         if len(self.key or b"") + len(self.value or b"") <= largest:
             return self
-        (key, of_key), (value, of_value) = cut("key", self.key), cut("value", self.value)
-        return self._replace(key=key, value=value, cut=(*of_key, *of_value))
+        (key, key_headers), (value, value_headers) = cut("key", self.key), cut("value", self.value)
+        return self._replace(key=key, value=value, cut=(*key_headers, *value_headers))
 
     def event(self, decode: EventDecoder, now_us: int) -> Event | Rejection:
         """Return the event in it, or the reason why there is none, at a time in µs."""
         return self.refusal() or decode(self.value, key=self.key, now_us=now_us)
 
     def refusal(self) -> Rejection | None:
-        """Return why it is not to be looked into, whatever it is meant to be; None where it may be."""
+        """Return why the message is not to be decoded, whatever it is meant to be; None where it may be."""
         if self.fault:
             return Rejection("unreadable", self.fault)
         if self.cut:
@@ -72,12 +72,13 @@ class Message(NamedTuple):
         return None
 
 
-def cut(name: str, whole: bytes | None) -> tuple[bytes | None, list[tuple[str, bytes]]]:
+def cut(name: str, content: bytes | None) -> tuple[bytes | None, list[tuple[str, bytes]]]:
     """Return the first kilobyte of a key or value, and headers of the size and SHA-256 of what was cut."""
-    if whole is None or len(whole) <= _KEPT_OF_LARGE:
-        return whole, []
-    digest = hashlib.sha256(whole).hexdigest()
-    return whole[:_KEPT_OF_LARGE], [(f"{name}_bytes", str(len(whole)).encode()), (f"{name}_sha256", digest.encode())]
+    if content is None or len(content) <= _KEPT_OF_LARGE:
+        return content, []
+    digest = hashlib.sha256(content).hexdigest()
+    headers = [(f"{name}_bytes", str(len(content)).encode()), (f"{name}_sha256", digest.encode())]
+    return content[:_KEPT_OF_LARGE], headers
 
 
 class Topic(NamedTuple):
@@ -127,8 +128,8 @@ class Listener(Protocol):
 class GroupMember(Protocol):
     """Reads the partitions of one topic that the group assigns to this member. Not thread-safe.
 
-    It begins a partition at an explicit offset: one that is not held is never skipped silently. Every method may raise
-    UnavailableError; call it again.
+    It begins a partition at an explicit offset: one that the topic does not hold is never skipped silently. Every
+    method may raise UnavailableError; call it again.
     """
 
     @property
@@ -149,7 +150,7 @@ class GroupMember(Protocol):
         """Return what the group has committed of partitions, and which offsets are held."""
 
     def begin(self, starts: Mapping[int, int]) -> None:
-        """Read these partitions from the given offsets; a partition that was begun before is begun anew."""
+        """Read these partitions from the given offsets; a partition that was begun before is restarted."""
 
     def drop(self, partitions: Collection[int]) -> None:
         """Stop reading these partitions until they are begun again; messages already fetched are dropped."""

@@ -181,7 +181,7 @@ class Consumer:
 
     def look(self, partitions: Collection[int]) -> list[Assigned]:
         """Return what the group has committed of partitions, and which offsets Kafka holds."""
-        looked = []
+        assigned = []
         # All requests share one time limit, since a worker that is to stop must not wait longer.
         deadline = Deadline(self._patience_s)
         try:
@@ -190,14 +190,14 @@ class Consumer:
                     raise self._unavailable(place.error)
                 first, end = self._consumer.get_watermark_offsets(place, timeout=deadline.remaining(0.1))
                 offset = place.offset if place.offset >= 0 else None
-                looked.append(Assigned(place.partition, offset, place.metadata or "", first, end))
+                assigned.append(Assigned(place.partition, offset, place.metadata or "", first, end))
         except KafkaException as error:
             raise self._unavailable(error) from error
-        self._ends |= {one.partition: one.end for one in looked}
-        return looked
+        self._ends |= {partition.partition: partition.end for partition in assigned}
+        return assigned
 
     def begin(self, starts: Mapping[int, int]) -> None:
-        """Read these partitions from the given offsets; a partition that was begun before is begun anew."""
+        """Read these partitions from the given offsets; a partition that was begun before is restarted."""
         self.drop(self.reading & starts.keys())
         if not starts:
             return
@@ -212,9 +212,9 @@ class Consumer:
         begun = self.reading & set(partitions)
         if begun:
             self._consumer.incremental_unassign(self._places(dict.fromkeys(begun, 0)))
-        self._stashed = [one for one in self._stashed if one.partition() not in begun]
+        self._stashed = [raw for raw in self._stashed if raw.partition() not in begun]
         self._out_of_range -= begun
-        self._unreadable = {number: at for number, at in self._unreadable.items() if number not in begun}
+        self._unreadable = {number: fault for number, fault in self._unreadable.items() if number not in begun}
         for number in begun:
             del self._begun[number]
 
@@ -228,19 +228,19 @@ class Consumer:
         self._raise_failure()
         if self._out_of_range:
             raise OutOfRangeError(self._options.servers, self._options.topic, self._out_of_range)
-        came, self._stashed = self._stashed, []
+        received, self._stashed = self._stashed, []
         try:
-            if not came:
+            if not received:
                 first = self._consumer.poll(timeout_s)
                 if first is None:
                     return []
-                came = [first]
-            came += self._consumer.consume(most - len(came), 0) if most > len(came) else []
+                received = [first]
+            received += self._consumer.consume(most - len(received), 0) if most > len(received) else []
         except KafkaException as error:
-            if not came:
+            if not received:
                 raise self._unavailable(error) from error
             self._failure = self._unavailable(error)
-        messages = [message for one in came if (message := self._message(one))] + self._pass_by()
+        messages = [message for raw in received if (message := self._message(raw))] + self._pass_by()
         # A partition can be revoked between two messages of one call: one not begun now is another member's.
         return [message for message in messages if message.partition in self._begun]
 
@@ -255,9 +255,9 @@ class Consumer:
         while self._commits_answered < number:
             if deadline.expired:
                 raise UnavailableError(f"Kafka at {self._options.servers}: the commit was not confirmed in time")
-            one = self._consumer.poll(min(0.05, deadline.remaining()))
-            if one is not None:
-                self._stashed.append(one)
+            raw = self._consumer.poll(min(0.05, deadline.remaining()))
+            if raw is not None:
+                self._stashed.append(raw)
         if self._commit_error is not None:
             raise self._unavailable(self._commit_error)
 
@@ -274,17 +274,17 @@ class Consumer:
 
     def progress(self) -> dict[int, Progress]:
         """Return how far the partitions are read, as of the last fetch."""
-        found = {}
+        progress = {}
         try:
             for place in self._consumer.position(self._places(dict.fromkeys(self._begun, 0))):
                 begun = self._begun[place.partition]
                 _, end = self._consumer.get_watermark_offsets(place, cached=True)
                 # There is no position before the first message, and no end before the first fetch.
                 position = place.offset if place.offset >= 0 else begun.position
-                found[place.partition] = Progress(position, end if end >= 0 else begun.end)
+                progress[place.partition] = Progress(position, end if end >= 0 else begun.end)
         except KafkaException as error:
             raise self._unavailable(error) from error
-        return found
+        return progress
 
     def close(self) -> None:
         """Leave the group and close connections.
@@ -295,8 +295,8 @@ class Consumer:
         closing = threading.Thread(target=self._consumer.close, name="kafka-close", daemon=True)
         closing.start()
         closing.join(_CLOSE_S)
-        # It ends with its last reference, and this object is in a circle with its callbacks: a worker that waits for
-        # Kafka opens another every few seconds.
+        # It ends with its last reference, and this object is in a reference cycle with its callbacks: a worker that
+        # waits for Kafka opens another every few seconds.
         vars(self).pop("_admin", None)
 
     def _on_assign(self, _: object, places: list[Any]) -> None:
@@ -304,16 +304,16 @@ class Consumer:
         self._was_assigned = True
         # Where each begins depends on Kafka and the log: `begin` assigns it.
         self._consumer.incremental_assign([])
-        self._hear("assigned", places)
+        self._notify("assigned", places)
 
     def _on_revoke(self, _: object, places: list[Any]) -> None:
         logger.info("%s: revoked partitions %s", self._options.topic, sorted(place.partition for place in places))
-        self._hear("revoked", places)
+        self._notify("revoked", places)
         self._leave(places)
 
     def _on_lost(self, _: object, places: list[Any]) -> None:
         logger.warning("%s: lost partitions %s", self._options.topic, sorted(place.partition for place in places))
-        self._hear("lost", places)
+        self._notify("lost", places)
         self._leave(places)
 
     def _leave(self, places: list[Any]) -> None:
@@ -323,7 +323,7 @@ class Consumer:
         else:
             self._consumer.incremental_unassign([])
 
-    def _hear(self, what: str, places: list[Any]) -> None:
+    def _notify(self, what: str, places: list[Any]) -> None:
         if self._listener is None:
             return
         try:
@@ -340,20 +340,20 @@ class Consumer:
         if failure is not None:
             raise failure
 
-    def _message(self, one: Any) -> Message | None:
+    def _message(self, raw: Any) -> Message | None:
         """Return a received message; None where it is an error, which the next poll raises.
 
         What was received with the error must be returned first, since it is not delivered again.
         """
-        error = one.error()
+        error = raw.error()
         if error is None:
-            return message_of(one, traced=self._options.traced)
+            return message_of(raw, traced=self._options.traced)
         if error.code() in UNREADABLE:
-            if one.partition() in self._begun:
-                self._unreadable[one.partition()] = (one.offset(), error.str())
+            if raw.partition() in self._begun:
+                self._unreadable[raw.partition()] = (raw.offset(), error.str())
         elif error.code() in _OUT_OF_RANGE:
             # A partition that was given up meanwhile has no offset here at which to begin again.
-            self._out_of_range |= {one.partition()} & self._begun.keys()
+            self._out_of_range |= {raw.partition()} & self._begun.keys()
         elif error.code() == KafkaError._FATAL and self._options.protocol == "consumer" and not self._was_assigned:
             # librdkafka gives the cause of a fatal error as text only; before joining there is one possible cause.
             self._failure = UnsupportedProtocolError(f"Kafka at {self._options.servers}: {error.str()}")
@@ -367,7 +367,7 @@ class Consumer:
         return None
 
     def _pass_by(self) -> list[Message]:
-        """Go on behind what cannot be read, which is delivered as one message at its last offset."""
+        """Continue behind what cannot be read, which is delivered as one message at its last offset."""
         passed = []
         for number, (offset, reason) in list(self._unreadable.items()):
             try:
@@ -389,21 +389,21 @@ class Consumer:
         return UnavailableError(f"Kafka at {self._options.servers}, topic {self._options.topic}: {error}")
 
 
-def message_of(one: Any, *, traced: bool = False, largest: int = LARGEST_BATCH) -> Message:
-    """Return what Kafka's client has received, and of what is larger the beginning.
+def message_of(raw: Any, *, traced: bool = False, largest: int = LARGEST_BATCH) -> Message:
+    """Return a message that Kafka's client has received; of a larger one, its beginning.
 
     Where `traced`, it has its sender's span.
     """
-    kind, at_ms = one.timestamp()
+    kind, at_ms = raw.timestamp()
     at_us = at_ms * 1000 if kind != TIMESTAMP_NOT_AVAILABLE else None
-    trace = _trace(one.headers()) if traced else ""
-    place = one.topic(), one.partition(), one.offset()
-    return Message(*place, one.key(), one.value(), at_us=at_us, trace=trace).bounded(largest)
+    trace = _trace(raw.headers()) if traced else ""
+    place = raw.topic(), raw.partition(), raw.offset()
+    return Message(*place, raw.key(), raw.value(), at_us=at_us, trace=trace).bounded(largest)
 
 
 def _trace(headers: list[tuple[str, bytes | None]] | None) -> str:
-    found = (value for name, value in headers or () if name == TRACE_HEADER and value)
-    return next(found, b"")[:_LONGEST_TRACE].decode("ascii", "replace")
+    values = (value for name, value in headers or () if name == TRACE_HEADER and value)
+    return next(values, b"")[:_LONGEST_TRACE].decode("ascii", "replace")
 
 
 def read_offsets(options: ConsumerOptions, partition: int, offsets: range) -> Iterator[list[Message]]:
@@ -419,13 +419,13 @@ def read_offsets(options: ConsumerOptions, partition: int, offsets: range) -> It
         position = offsets.start
         while position < offsets.stop:
             messages = []
-            for one in consumer.consume(5_000, 0.1):
-                error = one.error()
+            for raw in consumer.consume(5_000, 0.1):
+                error = raw.error()
                 if error is None:
-                    position = one.offset() + 1
-                    messages.append(message_of(one))
+                    position = raw.offset() + 1
+                    messages.append(message_of(raw))
                 elif error.code() in UNREADABLE:
-                    message = passed_by(options.consumer(), options.topic, partition, one.offset(), error.str())
+                    message = passed_by(options.consumer(), options.topic, partition, raw.offset(), error.str())
                     messages.append(message)
                     position = message.offset + 1
                     consumer.assign([TopicPartition(options.topic, partition, position)])
@@ -436,8 +436,8 @@ def read_offsets(options: ConsumerOptions, partition: int, offsets: range) -> It
                     raise UnavailableError(f"Kafka at {options.servers}, topic {options.topic}: {error}")
             if messages:
                 deadline = Deadline(UNPACKING_S)
-                if asked := [message for message in messages if message.offset < offsets.stop]:
-                    yield asked
+                if wanted := [message for message in messages if message.offset < offsets.stop]:
+                    yield wanted
             elif deadline.expired:
                 raise UnavailableError(f"Kafka at {options.servers}, topic {options.topic}: no messages in time")
     except KafkaException as error:

@@ -27,7 +27,7 @@ _NO_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaE
 
 
 def headers_of(topic: str, partition: int, offset: int, rejection: Rejection) -> list[tuple[str, bytes]]:
-    """Return what a letter says of its reason and its origin."""
+    """Return the headers of a letter that hold its reason and its origin."""
     return [
         ("kind", rejection.kind.encode()),
         ("reason", rejection.reason.encode()),
@@ -52,8 +52,8 @@ class _Letter:
     @property
     def place(self) -> str:
         """Its origin, in words."""
-        told = dict(self.headers)
-        return " ".join(f"{name} {told[name].decode()}" for name in ("partition", "offset"))
+        headers = dict(self.headers)
+        return " ".join(f"{name} {headers[name].decode()}" for name in ("partition", "offset"))
 
     def decided(self, error: KafkaError | None, _: object) -> None:
         """Note the broker's answer (a delivery report)."""
@@ -62,9 +62,9 @@ class _Letter:
 
     def cut(self) -> None:
         """Keep the first kilobyte of key and value."""
-        self.key, of_key = cut("key", self.key)
-        self.value, of_value = cut("value", self.value)
-        self.headers += of_key + of_value
+        self.key, key_headers = cut("key", self.key)
+        self.value, value_headers = cut("value", self.value)
+        self.headers += key_headers + value_headers
         self.is_cut = True
 
 
@@ -110,7 +110,7 @@ class DeadLetters:
         self._post(letter)
 
     def _post(self, letter: _Letter) -> None:
-        """Give a letter to the producer; where that fails `flush` tries again."""
+        """Hand a letter to the producer; where that fails `flush` tries again."""
         letter.error = None
         try:
             self._producer.produce(

@@ -75,7 +75,7 @@ class Inspector:
             broker = first.get("broker_id", first.get("node_id"))
             return ".".join(map(str, self._admin.get_broker_version_data(broker).broker_version))
         except (UnavailableError, KafkaError, OSError) as error:
-            raise self._gone(error) from error
+            raise self._unavailable(error) from error
 
     def partitions(self) -> list[PartitionRange]:
         """Return every partition of every topic except the broker's own, by name and number."""
@@ -89,29 +89,29 @@ class Inspector:
             ]
             first, end = self._ends(places)
         except (UnavailableError, KafkaError, OSError) as error:
-            raise self._gone(error) from error
+            raise self._unavailable(error) from error
         return sorted(PartitionRange(place.topic, place.partition, first[place], end[place]) for place in places)
 
     def groups(self, ranges: Iterable[PartitionRange]) -> list[GroupLag]:
         """Return what each consumer group has committed, against the ends in `ranges` (the result of `partitions`)."""
-        ends = {(one.topic, one.partition): one.end for one in ranges}
+        ends = {(span.topic, span.partition): span.end for span in ranges}
         try:
             names = [group["group_id"] for group in self._open_admin().list_groups()]
             offsets = self._admin.list_group_offsets(names) if names else {}
         except (UnavailableError, KafkaError, OSError) as error:
-            raise self._gone(error) from error
+            raise self._unavailable(error) from error
         return sorted(
-            GroupLag(group, place.topic, place.partition, at.offset, max(0, end - at.offset))
+            GroupLag(group, place.topic, place.partition, committed.offset, max(0, end - committed.offset))
             for group, places in offsets.items()
-            for place, at in places.items()
-            if at.offset >= 0 and (end := ends.get((place.topic, place.partition))) is not None
+            for place, committed in places.items()
+            if committed.offset >= 0 and (end := ends.get((place.topic, place.partition))) is not None
         )
 
     def waiting(self, topic: str, group: str) -> int:
-        """Return how many messages of a topic a group has not committed; those that Kafka has deleted do not wait."""
-        ranges = [one for one in self.partitions() if one.topic == topic]
-        committed = {one.partition: one.committed for one in self.groups(ranges) if one.group == group}
-        return sum(max(0, one.end - max(one.first, committed.get(one.partition, 0))) for one in ranges)
+        """Return how many messages of a topic a group has not committed, without those that Kafka has deleted."""
+        ranges = [span for span in self.partitions() if span.topic == topic]
+        committed = {lag.partition: lag.committed for lag in self.groups(ranges) if lag.group == group}
+        return sum(max(0, span.end - max(span.first, committed.get(span.partition, 0))) for span in ranges)
 
     def newest(self, topic: str, count: int = 20) -> list[Message]:
         """Return the topic's newest messages, newest first: at most `count`, over all of its partitions.
@@ -128,7 +128,7 @@ class Inspector:
             consumer.assign(filled)
             for place in filled:
                 consumer.seek(place, max(first[place], end[place] - count))
-            found = self._read_up_to({place: end[place] for place in filled})
+            messages = self._read_up_to({place: end[place] for place in filled})
             consumer.unsubscribe()
         except UnsupportedCodecError as error:
             self.close()
@@ -138,9 +138,9 @@ class Inspector:
                 "producer use gzip or lz4"
             ) from error
         except (UnavailableError, KafkaError, OSError) as error:
-            raise self._gone(error) from error
-        found.sort(key=lambda message: (message.timestamp_us or 0, message.offset), reverse=True)
-        return found[:count]
+            raise self._unavailable(error) from error
+        messages.sort(key=lambda message: (message.timestamp_us or 0, message.offset), reverse=True)
+        return messages[:count]
 
     def close(self) -> None:
         """Close the connections; the next call opens them again."""
@@ -151,15 +151,15 @@ class Inspector:
 
     def _read_up_to(self, ends: dict[Any, int]) -> list[Message]:
         """Read from the consumer's position until every partition has reached its end, or the time limit has passed."""
-        found: list[Message] = []
+        messages: list[Message] = []
         waiting = set(ends)
         deadline = time.monotonic() + _PATIENCE_S
         while waiting and time.monotonic() < deadline:
             for place, records in self._consumer.poll(timeout_ms=200).items():
-                found += map(_message, records)
+                messages += map(_message, records)
                 if records[-1].offset + 1 >= ends[place]:
                     waiting.discard(place)
-        return found
+        return messages
 
     def _ends(self, places: list[Any]) -> tuple[dict[Any, int], dict[Any, int]]:
         if not places:
@@ -169,7 +169,7 @@ class Inspector:
             self._open_admin().list_partition_offsets(dict.fromkeys(places, spec))
             for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST)
         ]
-        first, end = ({place: at.offset for place, at in answer.items()} for answer in ends)
+        first, end = ({place: result.offset for place, result in answer.items()} for answer in ends)
         return first, end
 
     def _open_admin(self) -> Any:
@@ -192,7 +192,7 @@ class Inspector:
             )
         return self._consumer
 
-    def _gone(self, error: Exception) -> UnavailableError:
+    def _unavailable(self, error: Exception) -> UnavailableError:
         self.close()
         return UnavailableError(
             f"Kafka at {self._servers} does not answer ({error}); start it with `encore infra`, or check KAFKA_SERVERS"

@@ -15,7 +15,7 @@ from events.kafka.connection import Assigned, Connection, Listener, Message, Pro
 __all__ = ["MemoryConsumer", "MemoryLetters", "MemoryTopic"]
 
 
-class _Kept(NamedTuple):
+class _Stored(NamedTuple):
     key: bytes | None
     value: bytes | None
     time_us: int
@@ -26,11 +26,11 @@ class _Partition:
     """The messages from offset `first` on."""
 
     first: int = 0
-    kept: list[_Kept] = field(default_factory=list)
+    messages: list[_Stored] = field(default_factory=list)
 
     @property
     def end(self) -> int:
-        return self.first + len(self.kept)
+        return self.first + len(self.messages)
 
 
 @dataclass
@@ -83,7 +83,9 @@ class MemoryTopic:
         """Append a message, by default to the partition of its key and as of now; return its partition and offset."""
         with self.changed:
             number = zlib.crc32(key or b"") % len(self._partitions) if partition is None else partition
-            self._partitions[number].kept.append(_Kept(key, value, time.time_ns() // 1_000 if at_us is None else at_us))
+            self._partitions[number].messages.append(
+                _Stored(key, value, time.time_ns() // 1_000 if at_us is None else at_us)
+            )
             self.changed.notify_all()
             return number, self._partitions[number].end - 1
 
@@ -93,19 +95,19 @@ class MemoryTopic:
         Raises UnavailableError where the first offset is not held any more.
         """
         with self.changed:
-            held = self._partitions[partition]
-            if self.is_away or offsets.start < held.first:
+            part = self._partitions[partition]
+            if self.is_away or offsets.start < part.first:
                 raise UnavailableError(f"topic {self.name}: no offset {offsets.start} in partition {partition}")
-            kept = held.kept[offsets.start - held.first : max(0, offsets.stop - held.first)]
-        if kept:
-            yield self._messages(partition, offsets.start, kept)
+            stored = part.messages[offsets.start - part.first : max(0, offsets.stop - part.first)]
+        if stored:
+            yield self._messages(partition, offsets.start, stored)
 
     def drop_before(self, partition: int, offset: int) -> None:
         """Delete the messages before an offset, as retention does."""
         with self.changed:
-            held = self._partitions[partition]
-            del held.kept[: offset - held.first]
-            held.first = max(held.first, offset)
+            part = self._partitions[partition]
+            del part.messages[: offset - part.first]
+            part.first = max(part.first, offset)
 
     def add_partitions(self, partitions: int) -> None:
         """Set the number of partitions."""
@@ -126,7 +128,7 @@ class MemoryTopic:
             for group in self._groups.values():
                 if consumer in group.members:
                     group.members.remove(consumer)
-                    group.owners = {number: one for number, one in group.owners.items() if one is not consumer}
+                    group.owners = {number: owner for number, owner in group.owners.items() if owner is not consumer}
             self.changed.notify_all()
 
     def committed(self, group: str) -> dict[int, tuple[int, str]]:
@@ -158,19 +160,19 @@ class MemoryTopic:
 
     def watermarks(self, partition: int) -> tuple[int, int]:
         """Return the offset of the oldest message, and the one after the newest."""
-        held = self._partitions[partition]
-        return held.first, held.end
+        part = self._partitions[partition]
+        return part.first, part.end
 
     def at(self, partition: int, offset: int, most: int) -> list[Message]:
         """Return up to `most` messages from an offset that is held."""
-        held = self._partitions[partition]
-        kept = held.kept[offset - held.first : offset - held.first + most]
-        return self._messages(partition, offset, kept)
+        part = self._partitions[partition]
+        stored = part.messages[offset - part.first : offset - part.first + most]
+        return self._messages(partition, offset, stored)
 
-    def _messages(self, partition: int, first: int, kept: list[_Kept]) -> list[Message]:
+    def _messages(self, partition: int, first: int, stored: list[_Stored]) -> list[Message]:
         return [
-            Message(self.name, partition, offset, one.key, one.value, at_us=one.time_us).bounded()
-            for offset, one in enumerate(kept, first)
+            Message(self.name, partition, offset, message.key, message.value, at_us=message.time_us).bounded()
+            for offset, message in enumerate(stored, first)
         ]
 
 
@@ -201,7 +203,7 @@ class MemoryConsumer:
 
     def topic(self) -> Topic:
         """Return the topic's present id and number of partitions."""
-        with self._here():
+        with self._reachable_lock():
             return self._topic.topic
 
     def join(self, listener: Listener) -> None:
@@ -210,13 +212,16 @@ class MemoryConsumer:
 
     def look(self, partitions: Collection[int]) -> list[Assigned]:
         """Return what the group has committed of partitions, and which offsets are held."""
-        with self._here():
+        with self._reachable_lock():
             committed = self._topic.group(self._group).committed
             places = [(number, committed.get(number), *self._topic.watermarks(number)) for number in partitions]
-        return [Assigned(number, at and at[0], at[1] if at else "", first, end) for number, at, first, end in places]
+        return [
+            Assigned(number, commit and commit[0], commit[1] if commit else "", first, end)
+            for number, commit, first, end in places
+        ]
 
     def begin(self, starts: Mapping[int, int]) -> None:
-        """Read these partitions from the given offsets; a partition that was begun before is begun anew."""
+        """Read these partitions from the given offsets; a partition that was begun before is restarted."""
         self._begun |= starts
 
     def drop(self, partitions: Collection[int]) -> None:
@@ -235,11 +240,11 @@ class MemoryConsumer:
             if failure is not None:
                 raise failure
             self._rebalance()
-            with self._here():
-                found = self._fetch(most)
+            with self._reachable_lock():
+                messages = self._fetch(most)
                 left_s = deadline_s - time.monotonic()
-                if found or left_s <= 0 or self._failure is not None:
-                    return found
+                if messages or left_s <= 0 or self._failure is not None:
+                    return messages
                 self._topic.changed.wait(left_s)
 
     def commit(self, offsets: Mapping[int, int], note: str, patience_s: float | None = None) -> None:  # noqa: ARG002
@@ -248,11 +253,11 @@ class MemoryConsumer:
 
     def commit_soon(self, offsets: Mapping[int, int], note: str) -> None:
         """Commit, as `commit` does: there is nothing to wait for."""
-        with self._here():
+        with self._reachable_lock():
             group = self._topic.group(self._group)
-            strange = sorted(number for number in offsets if number >= self._topic.topic.partitions)
-            if strange or (self._id and self not in group.members):
-                reason = f"no partitions {strange}" if strange else f"{self._id} is no member of the group any more"
+            unknown = sorted(number for number in offsets if number >= self._topic.topic.partitions)
+            if unknown or (self._id and self not in group.members):
+                reason = f"no partitions {unknown}" if unknown else f"{self._id} is no member of the group any more"
                 raise UnavailableError(f"topic {self._topic.name}: {reason}")
             group.committed |= {number: (offset, note) for number, offset in offsets.items()}
 
@@ -269,7 +274,7 @@ class MemoryConsumer:
         self._listener = None
         self._topic.expel(self)
 
-    def _here(self) -> threading.Condition:
+    def _reachable_lock(self) -> threading.Condition:
         """Return the topic's lock. Raises UnavailableError where the broker is away."""
         if self._topic.is_away:
             raise UnavailableError(f"topic {self._topic.name}: the broker is away")
@@ -279,7 +284,7 @@ class MemoryConsumer:
         """Apply the group's decisions: lose, give up and get partitions."""
         if self._listener is None:
             return
-        with self._here():
+        with self._reachable_lock():
             group = self._topic.group(self._group)
             lost = self._owned if self._id and self not in group.members else frozenset[int]()
             if self not in group.members:
@@ -292,7 +297,7 @@ class MemoryConsumer:
             self._leave("lost", lost)
         if given_up:
             self._leave("revoked", given_up)
-        with self._here():
+        with self._reachable_lock():
             for number in given_up:
                 group.owners.pop(number, None)
             share = self._share(group) if self in group.members else frozenset()
@@ -302,7 +307,7 @@ class MemoryConsumer:
             if given_up:
                 self._topic.changed.notify_all()
         if free:
-            self._hear("assigned", free)
+            self._notify("assigned", free)
 
     def _share(self, group: _Group) -> frozenset[int]:
         """Return this member's fair share of the partitions, its own ones first."""
@@ -320,18 +325,18 @@ class MemoryConsumer:
         return frozenset(shares[self])
 
     def _leave(self, what: str, partitions: frozenset[int]) -> None:
-        self._hear(what, partitions)
+        self._notify(what, partitions)
         self.drop(partitions)
         self._owned -= partitions
 
-    def _hear(self, what: str, partitions: frozenset[int]) -> None:
+    def _notify(self, what: str, partitions: frozenset[int]) -> None:
         try:
             getattr(self._listener, what)(partitions)
         except Exception as error:  # noqa: BLE001 - as Kafka's client: the next poll raises it
             self._failure = error
 
     def _fetch(self, most: int) -> list[Message]:
-        """What has come. The topic's lock is held."""
+        """Return what has arrived. The caller holds the topic's lock."""
         fetched = dict(self._begun)
         outside = [
             number
@@ -340,9 +345,9 @@ class MemoryConsumer:
         ]
         if outside:
             raise OutOfRangeError("memory", self._topic.name, outside)
-        found: list[Message] = []
+        arrived: list[Message] = []
         for number, position in fetched.items():
-            messages = self._topic.at(number, position, most - len(found))
+            messages = self._topic.at(number, position, most - len(arrived))
             self._begun[number] = position + len(messages)
-            found += messages
-        return found
+            arrived += messages
+        return arrived

@@ -16,7 +16,7 @@ _LONGEST_WAIT_S = 1.0
 
 
 def no_one(_: Exception) -> None:
-    """Hear nothing."""
+    """Ignore an error."""
 
 
 def patiently(action: Callable[[], object], stop: threading.Event, waits: Callable[[Exception], None] = no_one) -> bool:

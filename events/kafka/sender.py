@@ -1,4 +1,4 @@
-"""Send messages into Kafka so that each is there exactly once, or is counted as an error."""
+"""Send messages into Kafka so that each arrives exactly once, or is counted as an error."""
 
 import threading
 import time
@@ -25,7 +25,7 @@ _PATIENCE_S = 120.0
 """Where messages have failed for this long, and none was acknowledged, the sender gives up."""
 
 _LOOK_S = 0.1
-"""The longest wait for the broker before the stop is looked at, s."""
+"""The longest wait for the broker between two looks at `stop`, s."""
 
 _LARGEST = 1024 * 1024
 """Bytes of the largest message."""
@@ -83,8 +83,8 @@ class Summary:
 class Sender:
     """A Kafka producer that counts the outcome of each message. It is idempotent: retries make no duplicates.
 
-    It connects when it first sends, and goes on when a broker that was away, or made anew, is there again. Messages
-    that wait longer than `delivery_s` are errors; where there is nothing else for `patience_s`, sending raises. Once
+    It connects when it first sends, and continues when a broker that was away, or recreated, is back. Messages
+    that wait longer than `delivery_s` are errors; where none is acknowledged for `patience_s`, sending raises. Once
     `stop` is set, messages are waited for a quarter of a minute.
     """
 
@@ -116,7 +116,7 @@ class Sender:
         self._unfit_because = ""
         self._last_error: str | None = None
         self._failing_since: float | None = None
-        self._is_spent = False
+        self._has_failed = False
         self._producer = self._connect()
 
     def __enter__(self) -> Self:
@@ -132,11 +132,11 @@ class Sender:
         """Send one message; blocks while the queue is full.
 
         `acknowledged` is called with partition and offset, by this or a later method, once the broker has the message.
-        Raises UnavailableError where the broker has taken nothing for so long that a new start is what may help.
+        Raises UnavailableError where the broker has taken nothing for so long that only a restart may help.
         """
-        self._require_hope()
-        if self._is_spent:
-            self._connect_anew()
+        self._require_progress()
+        if self._has_failed:
+            self._reconnect()
 
         sending = self._trace.send(self._topic)
 
@@ -211,10 +211,10 @@ class Sender:
         self._last_error = reason
 
     def _note(self, error: KafkaError) -> None:
-        """Hear of an error that is no message's. A producer whose error is fatal sends no more."""
-        self._is_spent = self._is_spent or error.fatal() or error.code() == KafkaError._FATAL
+        """Note an error that belongs to no message. A producer whose error is fatal sends no more."""
+        self._has_failed = self._has_failed or error.fatal() or error.code() == KafkaError._FATAL
 
-    def _require_hope(self) -> None:
+    def _require_progress(self) -> None:
         since = self._failing_since
         if since is not None and time.monotonic() - since > self._patience_s:
             self._give_up_rest()
@@ -223,10 +223,10 @@ class Sender:
                 f"({self._last_error}); check the broker and the topic, then start this again"
             )
 
-    def _connect_anew(self) -> None:
+    def _reconnect(self) -> None:
         self._give_up_rest()
         self._producer.close()
-        self._is_spent = False
+        self._has_failed = False
         self._producer = self._connect()
 
     def _give_up_rest(self) -> None:
@@ -244,7 +244,7 @@ class Sender:
                 "error_cb": self._note,
                 "acks": "all",
                 "enable.idempotence": True,
-                # As Kafka's own clients do, so that a user's events lie in one partition whoever sent them.
+                # As Kafka's own clients do, so that a user's events lie in one partition whichever client sent them.
                 "partitioner": "murmur2_random",
                 "linger.ms": 5,
                 "batch.size": 64 * 1024,

@@ -1,4 +1,4 @@
-"""How long a topic keeps its messages, as Kafka says it, and saying it."""
+"""How long a topic keeps its messages: reads it from Kafka, and sets it."""
 
 from typing import NamedTuple
 
@@ -17,9 +17,9 @@ _LONGEST_SEGMENT_MS = 7 * DAY_US // 1000
 
 
 class Kept(NamedTuple):
-    """For how long a topic keeps messages, ms (None: no time), and how long a segment, which goes as a whole, may grow.
+    """How long a topic keeps messages, ms (None: no time limit), and how long a segment may grow, deleted whole.
 
-    `compacted`: of each key the last message stays.
+    `compacted`: the last message of each key is kept.
     """
 
     kept_ms: int | None
@@ -28,7 +28,7 @@ class Kept(NamedTuple):
 
 
 class TopicRetention:
-    """Asks one Kafka. Every method raises UnavailableError where it does not answer, or refuses."""
+    """Reads and sets it in one Kafka. Every method raises UnavailableError where Kafka does not answer, or refuses."""
 
     def __init__(self, servers: str, access: Access = OPEN) -> None:
         self.server = await_broker(servers, timeout_s=2.0)
@@ -37,26 +37,26 @@ class TopicRetention:
     def partitions(self, topic: str) -> list[int]:
         """Return the numbers of a topic's partitions; none where there is no such topic."""
         try:
-            found = self.admin.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
+            metadata = self.admin.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
         except KafkaException as error:
             raise self.unavailable(topic, error) from error
-        if found.error is not None and found.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise self.unavailable(topic, found.error)
-        return sorted(found.partitions)
+        if metadata.error is not None and metadata.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise self.unavailable(topic, metadata.error)
+        return sorted(metadata.partitions)
 
     def read(self, topic: str) -> Kept:
         """Return how long a topic, which must be there, keeps its messages."""
         resource = ConfigResource(ResourceType.TOPIC, topic)
         try:
-            found = self.admin.describe_configs([resource], request_timeout=_TIMEOUT_S)[resource].result(_TIMEOUT_S)
+            settings = self.admin.describe_configs([resource], request_timeout=_TIMEOUT_S)[resource].result(_TIMEOUT_S)
         except KafkaException as error:
             raise self.unavailable(topic, error) from error
-        policy, kept_ms, rolled_ms = (found[name].value for name in ("cleanup.policy", "retention.ms", "segment.ms"))
+        policy, kept_ms, rolled_ms = (settings[name].value for name in ("cleanup.policy", "retention.ms", "segment.ms"))
         by_time = "delete" in policy and int(kept_ms) >= 0
         return Kept(int(kept_ms) if by_time else None, int(rolled_ms), "compact" in policy)
 
     def write(self, topic: str, kept_us: int) -> bool:
-        """Let a topic keep its messages for so long; return whether it was otherwise."""
+        """Make a topic keep its messages for so long; return whether that is a change."""
         kept_ms = kept_us // 1000
         wanted = {"retention.ms": kept_ms, "segment.ms": min(kept_ms, _LONGEST_SEGMENT_MS)}
         before = self.read(topic)
@@ -73,5 +73,5 @@ class TopicRetention:
         return True
 
     def unavailable(self, topic: str, error: object) -> UnavailableError:
-        """Return the error of what Kafka did not do."""
+        """Return the error for a request that failed."""
         return UnavailableError(f"Kafka at {self.server}, topic {topic}: {error}; run this again when it is there")

@@ -35,7 +35,7 @@ PARTITIONS = 4
 
 LARGEST_BATCH = 1024 * 1024
 """Bytes of the largest batch of messages, as it was compressed, that a new events topic takes: Kafka's own default.
-gzip unpacks it to a thousand times as much, in the memory of whoever reads it."""
+gzip unpacks it to a thousand times as much, in a reader's memory."""
 
 LARGEST_LETTER = 2 * LARGEST_BATCH
 """Bytes of the largest message that a new dead-letter topic takes. What is larger than a batch is cut."""
@@ -122,10 +122,10 @@ def _ensure(servers: str, wanted: dict[str, dict[str, Any]], timeout_s: float, a
     """Make the topics that are missing; return the number of partitions of each."""
     deadline = time.monotonic() + timeout_s
     with _admin(servers, timeout_s, access) as admin:
-        there = {
+        existing = {
             entry["name"] for entry in admin.describe_topics(list(wanted)) if entry["error_code"] != _UNKNOWN_TOPIC
         }
-        missing = {name: options for name, options in wanted.items() if name not in there}
+        missing = {name: options for name, options in wanted.items() if name not in existing}
         if missing:
             for entry in admin.create_topics(missing, raise_errors=False)["topics"]:
                 # Another process may have made it a moment ago.
@@ -148,10 +148,10 @@ def topic_id(servers: str, topic: str = EVENTS_TOPIC, *, timeout_s: float = 30.0
         entry = admin.describe_topics([topic])[0]
     if entry["error_code"] != _OK:
         raise UnavailableError(f"Kafka at {servers}: no topic {topic}; `ensure_topics` makes it")
-    found = entry.get("topic_id")
-    if not found:
+    identifier = entry.get("topic_id")
+    if not identifier:
         raise ConfigurationError(f"Kafka at {servers}: topic {topic} has no id; use Kafka 2.8 or newer")
-    return uuid.UUID(str(found)).bytes
+    return uuid.UUID(str(identifier)).bytes
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""What topics hold of a person: taken out of the dead letters, marked where a topic is compacted, else left to time.
+"""What topics hold of a person: removed from dead letters, marked where a topic is compacted, else left to retention.
 
 Kafka deletes nothing from the middle of a topic. Dead letters are at least once and in no order, so those of others are
-sent again, as they are, behind the last one of the person, and all up to that one are deleted. Of other topics somebody
-reads the offsets: what is in them goes when their retention says so, which is named.
+sent again unchanged, behind the person's last one, and all up to that one are deleted. Offsets of other topics are in
+use by readers: what is in these goes by their retention, which is reported.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ __all__ = ["TopicTraces", "Traces"]
 _TIMEOUT_S = 10.0
 
 IsTheirs = Callable[[bytes], bool]
-"""Says of a message's key or value whether it names the person."""
+"""Returns whether a message's key or value names the person."""
 
 
 class Traces(NamedTuple):
@@ -41,7 +41,7 @@ class Traces(NamedTuple):
 
 
 class TopicTraces:
-    """Looks at one Kafka, within a `with` block. Every method raises UnavailableError where Kafka does not answer."""
+    """Works on one Kafka, within a `with` block. Every method raises UnavailableError where Kafka does not answer."""
 
     def __init__(self, servers: str, access: Access = OPEN) -> None:
         self._topics = TopicRetention(servers, access)
@@ -64,13 +64,13 @@ class TopicTraces:
         )
 
     def mark(self, topic: str, key: bytes) -> None:
-        """Write to each partition that a compacted topic is to forget this key."""
+        """Write a tombstone of a key to each partition of a compacted topic."""
         for number in self._topics.partitions(topic):
             self._producer.produce(topic, None, key, partition=number)
         self._flush(topic)
 
     def of(self, topic: str, now_us: int, key: bytes, *, removed: int = 0) -> Traces | None:
-        """Say what becomes of what a topic holds, and mark the key where it is compacted; None: there is no topic."""
+        """Return what becomes of what a topic holds, and mark the key where it is compacted; None without a topic."""
         if not self._topics.partitions(topic):
             return None
         kept_ms, rolled_ms, compacted = self._topics.read(topic)
@@ -81,19 +81,19 @@ class TopicTraces:
         return Traces(topic, removed, compacted, gone_us)
 
     def _remove_letters(self, place: TopicPartition, is_theirs: IsTheirs) -> int:
-        theirs = [one.offset() for one in self._letters(place) if _names(one, is_theirs)]
+        theirs = [letter.offset() for letter in self._letters(place) if _names(letter, is_theirs)]
         if not theirs:
             return 0
-        for one in self._letters(place):
-            if one.offset() > theirs[-1]:
+        for letter in self._letters(place):
+            if letter.offset() > theirs[-1]:
                 break
-            if not _names(one, is_theirs):
-                self._resend(one)
+            if not _names(letter, is_theirs):
+                self._resend(letter)
         self._flush(place.topic)
         upto = TopicPartition(place.topic, place.partition, theirs[-1] + 1)
         try:
-            for done in self._topics.admin.delete_records([upto], request_timeout=_TIMEOUT_S).values():
-                done.result(_TIMEOUT_S)
+            for future in self._topics.admin.delete_records([upto], request_timeout=_TIMEOUT_S).values():
+                future.result(_TIMEOUT_S)
         except KafkaException as error:
             raise self._topics.unavailable(place.topic, error) from error
         return len(theirs)
@@ -107,14 +107,14 @@ class TopicTraces:
         try:
             first, end = consumer.get_watermark_offsets(place, _TIMEOUT_S)
             consumer.assign([TopicPartition(place.topic, place.partition, first)])
-            deadline, at = Deadline(_TIMEOUT_S), first
-            while at < end:
-                for one in consumer.consume(1_000, 0.2):
-                    error = one.error()
+            deadline, position = Deadline(_TIMEOUT_S), first
+            while position < end:
+                for letter in consumer.consume(1_000, 0.2):
+                    error = letter.error()
                     if error is None:
-                        deadline, at = Deadline(_TIMEOUT_S), one.offset() + 1
-                        if at <= end:
-                            yield one
+                        deadline, position = Deadline(_TIMEOUT_S), letter.offset() + 1
+                        if position <= end:
+                            yield letter
                     elif error.code() not in PASSING:
                         raise self._topics.unavailable(place.topic, error)
                 if deadline.expired:
@@ -124,13 +124,17 @@ class TopicTraces:
         finally:
             consumer.close()
 
-    def _resend(self, one: Any) -> None:
+    def _resend(self, letter: Any) -> None:
         """Send a letter again as it is; its headers say what it is of."""
-        _, at_ms = one.timestamp()
+        _, at_ms = letter.timestamp()
         while True:
             try:
                 self._producer.produce(
-                    one.topic(), one.value(), one.key(), headers=one.headers() or [], timestamp=max(0, at_ms)
+                    letter.topic(),
+                    letter.value(),
+                    letter.key(),
+                    headers=letter.headers() or [],
+                    timestamp=max(0, at_ms),
                 )
             except BufferError:  # the queue is full
                 self._producer.poll(0.1)
@@ -142,7 +146,7 @@ class TopicTraces:
             raise self._topics.unavailable(topic, f"{left} messages were not taken in time")
 
 
-def _names(one: Any, is_theirs: IsTheirs) -> bool:
+def _names(letter: Any, is_theirs: IsTheirs) -> bool:
     """Return whether a letter names the person, in its key, its value or the reason that it has."""
-    parts = [one.key(), one.value(), *(value for _, value in one.headers() or ())]
+    parts = [letter.key(), letter.value(), *(value for _, value in letter.headers() or ())]
     return any(part is not None and is_theirs(part) for part in parts)

@@ -1,8 +1,8 @@
-"""Where reading goes on behind messages that cannot be read at all.
+"""Finds where reading continues behind messages that cannot be read at all.
 
 A batch of a few kilobytes may become more than librdkafka lets a message be (100 MB, which bounds the memory that zstd
-takes). librdkafka says so, and stays before the batch for good. Kafka gives whole batches only, and nothing but the
-batch says how many messages are in it, so the offsets behind are tried.
+takes). librdkafka reports that, and stays before the batch for good. Kafka returns whole batches only, and nothing but
+the batch says how many messages are in it, so the offsets behind are tried.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from events.kafka.deadline import Deadline
 __all__ = ["UNPACKING_S", "UNREADABLE", "next_readable", "passed_by"]
 
 UNREADABLE = (KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG)
-"""What librdkafka says of a batch that it cannot read, and cannot pass by."""
+"""Errors of a batch that librdkafka can neither read nor pass by."""
 
 _BEHIND_THE_END = (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
 
@@ -27,7 +27,7 @@ UNPACKING_S = 30.0
 
 
 def passed_by(settings: Mapping[str, Any], topic: str, partition: int, unreadable: int, reason: str) -> Message:
-    """Return what stands for all that cannot be read from an offset on: one message, at the last of these offsets.
+    """Return a message that stands for all that cannot be read from an offset on, at the last of these offsets.
 
     Raises what `next_readable` does.
     """
@@ -60,12 +60,12 @@ def _can_be_read(settings: Mapping[str, Any], topic: str, partition: int, offset
         consumer.assign([TopicPartition(topic, partition, offset)])
         deadline = Deadline(UNPACKING_S)
         while not deadline.expired:
-            one = consumer.poll(0.2)
-            if one is None:
+            message = consumer.poll(0.2)
+            if message is None:
                 continue
-            if one.error() is None or one.error().code() in _BEHIND_THE_END:
+            if message.error() is None or message.error().code() in _BEHIND_THE_END:
                 return True
-            if one.error().code() in UNREADABLE:
+            if message.error().code() in UNREADABLE:
                 return False
     finally:
         consumer.close()

@@ -3,8 +3,7 @@
     root/<topic id>/0000-000000000120-000000000180.parquet      partition 0, offsets 120 to 180
 
 The archive itself records where to go on: nothing is committed to Kafka, and a prediction kept twice counts once, by
-its id. A
-file that cannot be read is set aside (`….parquet.damaged`), and all others are read on.
+its id. A file that cannot be read is set aside (`….parquet.damaged`), and the others are read nevertheless.
 """
 
 import logging
@@ -41,9 +40,9 @@ _log = logging.getLogger(__name__)
 
 @cache
 def _columns_of(schema: Schema) -> pa.Schema:
-    """The columns of a prediction; `features` and `receipt` are JSON.
+    """Return the columns of a prediction; `features` and `receipt` are JSON.
 
-    `origin` is null in files older than it: live. So is `receipt`.
+    `origin` and `receipt` are null in files older than them; such predictions are live.
     """
     return pa.schema(
         [
@@ -81,10 +80,10 @@ _MANY = 64
 _UNREADABLE = (pa.ArrowException, OSError)
 
 _LARGE_BYTES = 64 * 2**20
-"""A file that is joined no more: each would be written anew again and again."""
+"""A file of this size is joined no more: it would be rewritten again and again."""
 
 _ABANDONED_S = 3600.0
-"""A file that was begun so long ago has lost its writer."""
+"""An unfinished file that is older than this has lost its writer."""
 
 _UNBOUNDED = 2**63
 
@@ -100,7 +99,7 @@ class Kept(NamedTuple):
 
 
 class _Stretch(NamedTuple):
-    """One file: its partition, first and last offset, its topic and its name; in this order they are sorted."""
+    """One file: its partition, first and last offset, its topic and its name; sorted in this order."""
 
     partition: int
     first: int
@@ -110,7 +109,7 @@ class _Stretch(NamedTuple):
 
 
 class PredictionArchive:
-    """The files in a storage, or under one folder. Opening it touches nothing.
+    """The files in a storage, or under one folder. Opening it does no I/O.
 
     Appending keeps them within `most_bytes`: the oldest are deleted, except the last file of each partition, which says
     where to go on.
@@ -126,24 +125,24 @@ class PredictionArchive:
 
     def files(self) -> list[Path]:
         """Return the files, or copies of them on this machine, by topic, partition and offset."""
-        return [path for one in self._all() if (path := self._local(one)) is not None]
+        return [path for stretch in self._all() if (path := self._local(stretch)) is not None]
 
     def ends(self, topic: str) -> dict[int, int]:
         """Return the last offset kept of each partition of a topic, given by its id (hexadecimal)."""
         ends: dict[int, int] = {}
-        for one in self._stretches(topic):
-            ends[one.partition] = max(one.last, ends.get(one.partition, -1))
+        for stretch in self._stretches(topic):
+            ends[stretch.partition] = max(stretch.last, ends.get(stretch.partition, -1))
         return ends
 
     def append(self, topic: str, kept: Sequence[Kept]) -> None:
         """Write predictions of a topic, in offset order per partition."""
         by_partition: dict[int, list[Kept]] = {}
-        for one in kept:
-            by_partition.setdefault(one.partition, []).append(one)
-        for partition, some in by_partition.items():
-            rows = [_row(one.prediction, self._columns) for one in some]
+        for item in kept:
+            by_partition.setdefault(item.partition, []).append(item)
+        for partition, items in by_partition.items():
+            rows = [_row(item.prediction, self._columns) for item in items]
             table = pa.Table.from_pylist(rows, self._columns)
-            name = _name(partition, some[0].offset, some[-1].offset)
+            name = _name(partition, items[0].offset, items[-1].offset)
             (self._storage / topic).put(name, partial(_write, tables=[table], columns=self._columns))
             self._join(topic, partition)
         self._forget()
@@ -168,8 +167,8 @@ class PredictionArchive:
         times = self._select(["timestamp"], where)["timestamp"]
         if len(times) > count:
             where &= dataset.field("timestamp") >= times.take(pc.sort_indices(times))[-count]
-        found = self._select(self._columns.names, where).sort_by([("timestamp", "ascending"), ("id", "ascending")])
-        return found.slice(max(0, found.num_rows - count))
+        rows = self._select(self._columns.names, where).sort_by([("timestamp", "ascending"), ("id", "ascending")])
+        return rows.slice(max(0, rows.num_rows - count))
 
     def _select(self, columns: Sequence[str], where: Any) -> pa.Table:
         with self._reading():
@@ -178,12 +177,12 @@ class PredictionArchive:
                 return self._columns.empty_table().select(columns)
             names = list(dict.fromkeys(["id", *columns]))
             try:
-                found = self._table(files, names, where)
+                table = self._table(files, names, where)
             except _UNREADABLE:
-                found = self._table(self._readable(self._all()), names, where)
-        ids = found.column("id").to_pylist()
+                table = self._table(self._readable(self._all()), names, where)
+        ids = table.column("id").to_pylist()
         first = list({name: row for row, name in reversed(list(enumerate(ids)))}.values())
-        return (found if len(first) == len(ids) else found.take(sorted(first))).select(columns)
+        return (table if len(first) == len(ids) else table.take(sorted(first))).select(columns)
 
     def predictions_of(self, person: Person) -> list[dict[str, Any]]:
         """Return all predictions about a person, as they are kept."""
@@ -195,40 +194,40 @@ class PredictionArchive:
         """Take the predictions about a person out of all files, each replaced whole; a damaged one is set aside."""
         done = Removed()
         with self._alone():
-            for one in self._all():
-                for path in self._readable([one]):
-                    mine = self._rows_of(path, person)
-                    if mine is not None and mine.num_rows:
+            for stretch in self._all():
+                for path in self._readable([stretch]):
+                    rows = self._rows_of(path, person)
+                    if rows is not None and rows.num_rows:
                         table = pq.read_table(path, page_checksum_verification=True)
                         others = table.filter(pc.not_equal(table.column(person.key), person.value))
-                        self._of(one).put(one.name, partial(_write, tables=[others], columns=table.schema))
-                        done += Removed(1, mine.num_rows)
+                        self._folder(stretch).put(stretch.name, partial(_write, tables=[others], columns=table.schema))
+                        done += Removed(1, rows.num_rows)
         return done
 
     def drop_before(self, before: datetime, slack: timedelta = timedelta()) -> Removed:
-        """Take out the predictions that were given before that, in a file with newer ones once some are `slack` older.
+        """Take out predictions from before a time; of a file with newer ones too, once some are `slack` older.
 
-        Files of none are deleted, except the last one of each partition.
+        Files without newer ones are deleted, except the last one of each partition.
         """
         done = Removed()
         with self._alone():
             for topic in self._storage.folders():
                 stretches = self._stretches(topic)
-                lasts = {one.partition: one for one in stretches}.values()
-                for one in stretches:
-                    path = self._local(one)
+                lasts = {stretch.partition: stretch for stretch in stretches}.values()
+                for stretch in stretches:
+                    path = self._local(stretch)
                     if path is None:
                         continue
-                    given = pq.read_table(path, columns=["timestamp"]).column("timestamp")
-                    is_old = not given.length() or pc.max(given).as_py() < before
-                    if is_old and one not in lasts:
-                        self._of(one).delete(one.name)
-                        done += Removed(1, given.length())
-                    elif given.length() and (is_old or pc.min(given).as_py() < before - slack):
+                    times = pq.read_table(path, columns=["timestamp"]).column("timestamp")
+                    is_old = not times.length() or pc.max(times).as_py() < before
+                    if is_old and stretch not in lasts:
+                        self._folder(stretch).delete(stretch.name)
+                        done += Removed(1, times.length())
+                    elif times.length() and (is_old or pc.min(times).as_py() < before - slack):
                         table = pq.read_table(path, page_checksum_verification=True)
-                        since = table.filter(pc.greater_equal(table.column("timestamp"), pa.scalar(before, _TIME)))
-                        self._of(one).put(one.name, partial(_write, tables=[since], columns=table.schema))
-                        done += Removed(1, table.num_rows - since.num_rows)
+                        newer = table.filter(pc.greater_equal(table.column("timestamp"), pa.scalar(before, _TIME)))
+                        self._folder(stretch).put(stretch.name, partial(_write, tables=[newer], columns=table.schema))
+                        done += Removed(1, table.num_rows - newer.num_rows)
         return done
 
     def damaged(self) -> list[Path]:
@@ -244,100 +243,108 @@ class PredictionArchive:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             if person.key not in file.schema_arrow.names:
                 return None
-            named = file.read([person.key]).column(person.key)
-            is_in = pc.any(pc.equal(named, person.value)).as_py()
+            values = file.read([person.key]).column(person.key)
+            is_in = pc.any(pc.equal(values, person.value)).as_py()
             table = file.read() if is_in else file.schema_arrow.empty_table()
         return table.filter(pc.equal(table.column(person.key), person.value))
 
     def _join(self, topic: str, partition: int) -> None:
         """Join the files of a partition into one, since every file costs a reader an open."""
-        found = [one for one in self._stretches(topic) if one.partition == partition]
-        if len(found) < _MANY:
+        stretches = [stretch for stretch in self._stretches(topic) if stretch.partition == partition]
+        if len(stretches) < _MANY:
             return
         marks = (self._storage / topic).marks()
-        large = [at for at, one in enumerate(found) if one.name in marks and marks[one.name].size >= _LARGE_BYTES]
-        found = found[large[-1] + 1 if large else 0 :]
-        if len(found) < _MANY:
+        large = [
+            index
+            for index, stretch in enumerate(stretches)
+            if stretch.name in marks and marks[stretch.name].size >= _LARGE_BYTES
+        ]
+        stretches = stretches[large[-1] + 1 if large else 0 :]
+        if len(stretches) < _MANY:
             return
-        whole = _name(partition, found[0].first, max(one.last for one in found))
+        whole = _name(partition, stretches[0].first, max(stretch.last for stretch in stretches))
         with self._alone():
-            paths = self._readable(found)
+            paths = self._readable(stretches)
             tables = (pq.read_table(path, page_checksum_verification=True) for path in paths)
             (self._storage / topic).put(whole, partial(_write, tables=tables, columns=self._columns))
             kept = {path.name for path in paths}
-            for one in found:
-                if one.name in kept and one.name != whole:
-                    self._of(one).delete(one.name)
+            for stretch in stretches:
+                if stretch.name in kept and stretch.name != whole:
+                    self._folder(stretch).delete(stretch.name)
 
     def _forget(self) -> None:
-        """Delete what is too much, the oldest first, and what a writer that died had begun."""
+        """Delete the oldest files beyond `most_bytes`, and unfinished files of writers that died."""
         marks = {topic: (self._storage / topic).marks() for topic in self._storage.folders()}
         topics = sorted(marks, key=lambda topic: max((mark.modified_ns for mark in marks[topic].values()), default=0))
         stretches = [
-            one for topic in topics for one in sorted(_stretches(topic, marks[topic]), key=lambda one: one.first)
+            stretch
+            for topic in topics
+            for stretch in sorted(_stretches(topic, marks[topic]), key=lambda stretch: stretch.first)
         ]
-        lasts = {(one.topic, one.partition): one for one in stretches}.values()
-        excess = sum(marks[one.topic][one.name].size for one in stretches) - self._most_bytes
+        lasts = {(stretch.topic, stretch.partition): stretch for stretch in stretches}.values()
+        excess = sum(marks[stretch.topic][stretch.name].size for stretch in stretches) - self._most_bytes
         if excess > 0:
             with self._alone():
-                for one in stretches:
-                    if excess > 0 and one not in lasts:
-                        self._of(one).delete(one.name)
-                        excess -= marks[one.topic][one.name].size
+                for stretch in stretches:
+                    if excess > 0 and stretch not in lasts:
+                        self._folder(stretch).delete(stretch.name)
+                        excess -= marks[stretch.topic][stretch.name].size
         before_ns = (time.time() - _ABANDONED_S) * 1e9
-        for topic, found in marks.items():
-            for name, mark in found.items():
+        for topic, topic_marks in marks.items():
+            for name, mark in topic_marks.items():
                 if name.startswith(".") and ".parquet." in name and mark.modified_ns < before_ns:
                     (self._storage / topic).delete(name)
 
     def _table(self, files: Sequence[Path], columns: list[str], where: Any) -> pa.Table:
         if not files:
             return self._columns.empty_table().select(columns)
-        found = dataset.dataset(files, schema=self._columns, format=_CHECKED)
-        return found.to_table(columns=columns, filter=where)
+        source = dataset.dataset(files, schema=self._columns, format=_CHECKED)
+        return source.to_table(columns=columns, filter=where)
 
     def _alone(self) -> AbstractContextManager[object]:
-        """Lock the files: whoever deletes some does so alone."""
+        """Return a lock of the files for one that deletes some."""
         return self._storage.lock(_LOCK)
 
     def _reading(self) -> AbstractContextManager[object]:
-        """Lock the files against deletion, where it is not copies that are read."""
+        """Return a lock of the files against deletion; none where copies are read."""
         return nullcontext() if self._storage.is_remote else self._storage.lock(_LOCK, shared=True)
 
     def _all(self) -> list[_Stretch]:
-        return [one for topic in self._storage.folders() for one in sorted(self._stretches(topic))]
+        return [stretch for topic in self._storage.folders() for stretch in sorted(self._stretches(topic))]
 
     def _stretches(self, topic: str) -> list[_Stretch]:
         return sorted(_stretches(topic, (self._storage / topic).names()))
 
-    def _of(self, one: _Stretch) -> Storage:
-        return self._storage / one.topic
+    def _folder(self, stretch: _Stretch) -> Storage:
+        return self._storage / stretch.topic
 
-    def _local(self, one: _Stretch) -> Path | None:
+    def _local(self, stretch: _Stretch) -> Path | None:
         """Return the path of a file, or of a copy; None where it is gone."""
         with suppress(GoneError):
-            return self._of(one).local(one.name)
+            return self._folder(stretch).local(stretch.name)
         return None
 
     def _readable(self, files: Sequence[_Stretch]) -> list[Path]:
         """Return the paths of those of the files that can be read; the others are set aside."""
-        found = []
-        for one in files:
-            path = self._local(one)
+        paths = []
+        for stretch in files:
+            path = self._local(stretch)
             reason = None if path is None else self._reason(path)
             if path is not None and reason is not None and self._storage.is_remote:
-                path.unlink(missing_ok=True)  # it may be the copy that is damaged
-                path = self._local(one)
+                path.unlink(missing_ok=True)  # perhaps only the copy is damaged
+                path = self._local(stretch)
                 reason = None if path is None else self._reason(path)
             if path is None or isinstance(reason, FileNotFoundError):
                 continue
             if reason is None:
-                found.append(path)
+                paths.append(path)
                 continue
-            self._of(one).put(f"{one.name}.damaged", partial(shutil.copyfile, path))
-            self._of(one).delete(one.name)
-            _log.error("predictions: %s/%s cannot be read and is set aside: %s", self._of(one), one.name, reason)
-        return found
+            self._folder(stretch).put(f"{stretch.name}.damaged", partial(shutil.copyfile, path))
+            self._folder(stretch).delete(stretch.name)
+            _log.error(
+                "predictions: %s/%s cannot be read and is set aside: %s", self._folder(stretch), stretch.name, reason
+            )
+        return paths
 
     def _reason(self, path: Path) -> Exception | None:
         """Return why a file cannot be read; None where it can."""

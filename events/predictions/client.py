@@ -24,7 +24,7 @@ class PredictionClient:
         ensure_topic(server, topic, access=access)
         self._topic = topic
         # Each counter is written by one thread: the one that sends, or the one that polls and closes.
-        self._given = self._refused = self._failed = self._left = 0
+        self._queued = self._refused = self._failed = self._left = 0
         self._producer = Producer(
             {
                 **access.for_librdkafka(),
@@ -46,14 +46,14 @@ class PredictionClient:
         """Queue a message; counted as lost where the queue is full."""
         try:
             self._producer.produce(self._topic, value, key)
-            self._given += 1
+            self._queued += 1
         except BufferError:  # the queue is full: Kafka is slow or absent
             self._refused += 1
 
     @property
     def sent(self) -> int:
         """Number of messages that the broker has acknowledged."""
-        return max(0, self._given - self._failed - len(self._producer))
+        return max(0, self._queued - self._failed - len(self._producer))
 
     @property
     def lost(self) -> int:

@@ -1,7 +1,7 @@
 """A prediction as a message of the topic `predictions`, from which a model is judged when the outcome is known.
 
-The key is whom the question is about, the first that a schema asks for (the user's id); the value is JSON, with what
-was asked about at its own names (`user_id`, `product_id`) and `features` by name (null: undefined).
+The key names the subject of the question, the first key that a schema asks for (the user's id); the value is JSON, with
+the asked keys under their own names (`user_id`, `product_id`) and `features` by name (null: undefined).
 """
 
 from datetime import UTC, datetime
@@ -35,7 +35,7 @@ MAX_PREDICTION_BYTES = 1024 * 1024
 Role = Literal["champion", "challenger"]
 
 Origin = Literal["live", "console", "probe"]
-"""Who asked: the shop itself, the console, or a probe that only looks whether there is an answer."""
+"""Who asked: the shop itself, the console, or a probe that only checks that there is an answer."""
 
 LIVE: Origin = "live"
 """The only questions by which a model is judged, and drift is found."""
@@ -54,7 +54,7 @@ class Shadow(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """From what a score was computed, so that the event log gives the same one again.
+    """What a score was computed from, so that the event log can reproduce it.
 
     `sha256` is that of the model, `plan` the hash of the definitions. `entities` are those that were read, by name, and
     `fences` the bytes of their fences (`docs/online-format.md`; empty: it had no events that could be read). `measures`
@@ -104,9 +104,9 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
 @cache
 def prediction_class(schema: Schema) -> type[Prediction]:
     """Return the class of predictions about what a schema asks."""
-    asked: Any = [(name, _Text if name in schema.keys else _Text | None) for name in schema.asked_keys]
+    fields: Any = [(name, _Text if name in schema.keys else _Text | None) for name in schema.asked_keys]
     options: dict[str, Any] = {"frozen": True, "kw_only": True, "module": __name__}
-    made: type[Prediction] = msgspec.defstruct("Prediction", asked, bases=(Prediction,), **options)  # type: ignore[assignment]
+    made: type[Prediction] = msgspec.defstruct("Prediction", fields, bases=(Prediction,), **options)  # type: ignore[assignment]
     return made
 
 
@@ -131,9 +131,9 @@ def decode_prediction(value: bytes | None, schema: Schema = SHOP) -> Prediction 
     if value is None or len(value) > MAX_PREDICTION_BYTES:
         return None
     try:
-        found = _decoder(schema).decode(value)
-        _decode_features(found.features)
-        is_dated = min(found.timestamp, found.as_of) >= _EPOCH
+        prediction = _decoder(schema).decode(value)
+        _decode_features(prediction.features)
+        is_dated = min(prediction.timestamp, prediction.as_of) >= _EPOCH
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
         return None
-    return found if is_dated else None
+    return prediction if is_dated else None

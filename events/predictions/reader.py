@@ -55,12 +55,12 @@ class PredictionReader:
         self._waiting: list[Kept] = []
         self._flushed = time.monotonic()
         self.damaged = 0
-        # It joins no group, and librdkafka wants to know one all the same.
+        # It joins no group, but librdkafka requires one.
         options = ConsumerOptions(servers=server, topic=topic, group="encore-predictions", access=access)
         self._topic = topic
         self._settings = options.consumer()
-        self._behind: dict[int, int] = {}
-        """Per partition, where reading went on behind what cannot be read."""
+        self._resumed: dict[int, int] = {}
+        """Per partition, the offset at which reading resumed behind unreadable messages."""
         self._consumer = RdConsumer(self._settings | {"auto.offset.reset": "earliest"})
         ends = archive.ends(self._id)
         starts = {number: ends[number] + 1 if number in ends else OFFSET_BEGINNING for number in range(partitions)}
@@ -79,50 +79,50 @@ class PredictionReader:
         """
         before = len(self._waiting)
         self._take(wait_s)
-        taken = len(self._waiting) - before
+        count = len(self._waiting) - before
         due = time.monotonic() - self._flushed > _FLUSH_S
         if self._waiting and (due or len(self._waiting) >= _FLUSH_ROWS):
             self.flush()
-        return taken
+        return count
 
     def _take(self, wait_s: float) -> int:
-        """Keep what has come; how many messages that were."""
-        came = self._come(wait_s)
-        for message in came:
+        """Buffer what has arrived; return the number of messages."""
+        messages = self._received(wait_s)
+        for message in messages:
             prediction = decode_prediction(message.value(), self._schema)
             if prediction is None:
                 self.damaged += 1
                 logger.warning("%s offset %d is not a prediction; skipped", message.topic(), message.offset())
             else:
                 self._waiting.append(Kept(message.partition(), message.offset(), prediction))
-        return len(came)
+        return len(messages)
 
-    def _come(self, wait_s: float) -> list[Any]:
-        """The messages that have come. UnavailableError where Kafka says that it cannot give them."""
+    def _received(self, wait_s: float) -> list[Any]:
+        """Return the messages that have arrived. Raises UnavailableError where Kafka cannot return them."""
         try:
             first = self._consumer.poll(wait_s)
-            came = [] if first is None else [first, *self._consumer.consume(_MOST - 1, 0)]
+            received = [] if first is None else [first, *self._consumer.consume(_MOST - 1, 0)]
         except KafkaException as error:
             raise UnavailableError(f"Kafka at {self._servers}: {error}") from error
-        for one in came:
-            failure = one.error()
+        for message in received:
+            failure = message.error()
             if failure is not None and failure.code() in UNREADABLE:
-                self._pass_by(one)
+                self._pass_by(message)
             elif failure is not None and failure.code() not in PASSING:
                 raise UnavailableError(f"Kafka at {self._servers}: {failure}")
-        return [one for one in came if one.error() is None]
+        return [message for message in received if message.error() is None]
 
     def _pass_by(self, unreadable: Any) -> None:
-        """Go on behind messages that cannot be read at all."""
+        """Continue behind messages that cannot be read at all."""
         partition, offset = unreadable.partition(), unreadable.offset()
-        if offset < self._behind.get(partition, 0):
-            return  # it was said before
-        behind = next_readable(self._settings, self._topic, partition, offset)
-        self._behind[partition] = behind
-        self.damaged += behind - offset
-        logger.warning("%s offsets %d to %d cannot be read; skipped", self._topic, offset, behind - 1)
+        if offset < self._resumed.get(partition, 0):
+            return  # it was reported before
+        resumed = next_readable(self._settings, self._topic, partition, offset)
+        self._resumed[partition] = resumed
+        self.damaged += resumed - offset
+        logger.warning("%s offsets %d to %d cannot be read; skipped", self._topic, offset, resumed - 1)
         self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
-        self._consumer.incremental_assign([TopicPartition(self._topic, partition, behind)])
+        self._consumer.incremental_assign([TopicPartition(self._topic, partition, resumed)])
 
     def take_all(self, quiet_s: float = 1.0) -> int:
         """Read until nothing has arrived for `quiet_s`, and write it; return the number of predictions."""
@@ -138,7 +138,7 @@ class PredictionReader:
     def flush(self) -> None:
         """Write buffered predictions to the archive."""
         self._suppression.look(now=True)
-        self._waiting = [one for one in self._waiting if not self._is_suppressed(one.prediction)]
+        self._waiting = [kept for kept in self._waiting if not self._is_suppressed(kept.prediction)]
         if self._waiting:
             self._archive.append(self._id, self._waiting)
             self._waiting = []
@@ -147,9 +147,9 @@ class PredictionReader:
     def _is_suppressed(self, prediction: Prediction) -> bool:
         if not self._suppression:
             return False
-        named = ((key, getattr(prediction, key)) for key in self._schema.asked_keys)
-        given_us = to_micros(prediction.timestamp)
-        return any(value is not None and self._suppression.refuses(key, value, given_us) for key, value in named)
+        keys = ((key, getattr(prediction, key)) for key in self._schema.asked_keys)
+        answered_us = to_micros(prediction.timestamp)
+        return any(value is not None and self._suppression.refuses(key, value, answered_us) for key, value in keys)
 
     def close(self) -> None:
         """Write buffered predictions and close the connection."""

@@ -72,8 +72,8 @@ class PredictionSink(Generic[T]):
         self._dropped = 0
         self._lost = 0
         self._client: PredictionClient | None = None
-        self._at_once: PredictionClient | None = None
-        self._earlier = 0
+        self._direct_client: PredictionClient | None = None
+        self._sent_before = 0
         self._error = "not started"
         self._retry_s = retry_s
 
@@ -82,7 +82,7 @@ class PredictionSink(Generic[T]):
 
         `later`: their messages take long to make, so the sink's thread makes them.
         """
-        client = None if later else self._at_once
+        client = None if later else self._direct_client
         if client is not None:
             try:
                 for key, value in self._messages(answers):
@@ -101,7 +101,7 @@ class PredictionSink(Generic[T]):
         """Return the counts so far."""
         client = self._client
         sent, lost = (client.sent, client.lost) if client else (0, 0)
-        return SinkCounts(self._earlier + sent, self._dropped + self._lost + lost, len(self._waiting), self._error)
+        return SinkCounts(self._sent_before + sent, self._dropped + self._lost + lost, len(self._waiting), self._error)
 
     def start(self) -> None:
         """Start sending, as soon as there is a broker."""
@@ -134,7 +134,7 @@ class PredictionSink(Generic[T]):
 
     def _serve(self, client: "PredictionClient") -> None:
         self._client, self._error = client, ""
-        self._at_once = client
+        self._direct_client = client
         try:
             while not (self._stop.is_set() and not self._waiting):
                 batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
@@ -146,12 +146,12 @@ class PredictionSink(Generic[T]):
                     raise
                 client.poll()
                 if client.lost and not self._stop.is_set():
-                    # The broker, or its topic, may have been made anew.
+                    # The broker, or its topic, may have been recreated.
                     raise UnavailableError(f"Kafka at {self._servers} did not take {client.lost} predictions")
                 if len(batch) < _BATCH:
                     self._stop.wait(_IDLE_S)
         finally:
-            self._at_once = None
+            self._direct_client = None
             client.close(2.0)
-            self._earlier, self._lost = self._earlier + client.sent, self._lost + client.lost
+            self._sent_before, self._lost = self._sent_before + client.sent, self._lost + client.lost
             self._client = None

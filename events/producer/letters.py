@@ -1,4 +1,4 @@
-"""What became dead letters of the messages that were just sent."""
+"""Finds which of the messages that were just sent became dead letters."""
 
 import threading
 from collections import defaultdict
@@ -13,7 +13,7 @@ from events.kafka.topics import dead_letter_topic
 __all__ = ["Letters", "SentOffsets", "read_letters"]
 
 _MOST = 1_000
-"""The newest letters of a partition that are looked at."""
+"""How many of the newest letters of a partition are examined."""
 
 _PAUSE_S = 0.2
 
@@ -38,7 +38,7 @@ class SentOffsets:
 
 
 class Letters(NamedTuple):
-    """How many of the sent messages are dead letters by now, and of one of them where it was and why."""
+    """How many of the sent messages are dead letters by now; where one of them was, and why it was rejected."""
 
     number: int = 0
     because: str = ""
@@ -60,21 +60,21 @@ def read_letters(
     """
     deadline = Deadline(patience_s)
     inspector = Inspector(servers, access=access)
-    found: dict[tuple[int, int], str] = {}
+    reasons: dict[tuple[int, int], str] = {}
     try:
         while True:
             for message in inspector.newest(dead_letter_topic(topic), _MOST):
-                told = {name: value.decode(errors="replace") for name, value in message.headers or ()}
-                place = int(told.get("partition", -1)), int(told.get("offset", -1))
-                if told.get("topic") == topic and place in sent:  # letters come at least once
-                    found[place] = f"{told.get('kind')}: {told.get('reason')}"
-            if len(found) >= min(expected, _MOST) or deadline.expired or stop.wait(_PAUSE_S):
+                headers = {name: value.decode(errors="replace") for name, value in message.headers or ()}
+                place = int(headers.get("partition", -1)), int(headers.get("offset", -1))
+                if headers.get("topic") == topic and place in sent:  # letters come at least once
+                    reasons[place] = f"{headers.get('kind')}: {headers.get('reason')}"
+            if len(reasons) >= min(expected, _MOST) or deadline.expired or stop.wait(_PAUSE_S):
                 break
-    except EncoreError:  # what is sent is sent; the letters wait
+    except EncoreError:  # the messages are sent all the same; their letters can be read later
         pass
     finally:
         inspector.close()
-    if not found:
+    if not reasons:
         return Letters()
-    partition, offset = min(found)
-    return Letters(len(found), f"partition {partition}, offset {offset}: {found[partition, offset]}")
+    partition, offset = min(reasons)
+    return Letters(len(reasons), f"partition {partition}, offset {offset}: {reasons[partition, offset]}")

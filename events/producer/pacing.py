@@ -16,7 +16,7 @@ _MAX_BEHIND_S = 5.0
 """After a stall at most this much of the schedule, s, is made up for; the rest is dropped."""
 
 _SELDOM_S = 60.0
-"""Between two lines of progress where nobody watches: logs are kept."""
+"""Seconds between two lines of progress where nobody watches: logs are kept."""
 
 
 class Pace:
@@ -70,7 +70,7 @@ class Pace:
 def seldom(
     say: Callable[[str], object], *, watched: bool, monotonic: Callable[[], float] = time.monotonic
 ) -> Callable[[object], None]:
-    """Return what says all that it is given to one who watches, and else the first thing and then one a minute."""
+    """Return a function that reports all to one who watches, and else the first thing and then one a minute."""
     due_s = float("-inf")
 
     def report(what: object) -> None:

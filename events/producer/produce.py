@@ -47,10 +47,10 @@ def produce(
     """Send what `options` describe until it is done or `stop` is set; wait for the acknowledgement of every event.
 
     `report` receives a summary about once a second. `events` is the traffic of the modes continuous and burst (default
-    `live_events`); `trace` notes the way of each. Topics are made where they are missing. Events that the broker did
-    not take are counted, not raised. In the end it looks which of them workers have made dead letters, and waits a
-    moment for those that must be. Raises UnavailableError if there is no broker; DataError if the file breaks off,
-    after all lines before were sent.
+    `live_events`); `trace` traces each. Topics are made where they are missing. Events that the broker did not take are
+    counted, not raised. At the end it looks for dead letters that workers made of them, and waits a moment for those
+    that are expected. Raises UnavailableError if there is no broker; DataError if the file breaks off, after all lines
+    before were sent.
     """
     server = await_broker(options.servers, timeout_s=options.wait_s)
     ensure_topics(server, options.topic, partitions=options.partitions, timeout_s=options.wait_s, access=options.access)
@@ -70,13 +70,13 @@ def produce(
         sent = SentOffsets()
         for key, value in messages:
             sender.send(key, value, sent.note)
-            if options.input is not None:  # what is recorded is sent whatever it holds; what becomes of it is told
+            if options.input is not None:  # what is recorded is sent whatever it holds; faults are reported
                 event = decode(value, key=key, now_us=wall_clock())
                 if isinstance(event, Rejection):
                     sender.note_unfit(f"{event.kind}: {event.reason}")
         sender.flush()
         summary = sender.summary(pace.elapsed_s)
-    if stop.is_set() or not options.letters_s:  # whoever stops it does not wait
+    if stop.is_set() or not options.letters_s:  # a producer that is stopped does not wait
         return summary
     letters = read_letters(
         server,
@@ -91,7 +91,7 @@ def produce(
 
 
 def live_events(seed: int, users: int, products: int, clock: Clock) -> Iterator[Event]:
-    """Yield endless traffic of a synthetic shop, each event stamped when it is asked for.
+    """Yield endless traffic of a synthetic shop, each event stamped when it is taken.
 
     The same seed gives the same traffic, except times and event ids.
     """
@@ -111,7 +111,7 @@ def _live(options: ProduceOptions, pace: Pace, events: Iterator[Event]) -> Itera
 
 def _recorded(options: ProduceOptions, pace: Pace) -> Iterator[Message]:
     """Yield the lines of a file when they are due."""
-    assert options.input is not None  # noqa: S101 - ProduceOptions saw to it
+    assert options.input is not None  # noqa: S101 - ProduceOptions requires it
     interval_s = 1.0 / options.asked_rate if options.asked_rate is not None else 0.0
     first_us: int | None = None
     due_s = 0.0
@@ -162,13 +162,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     for flag in flags():
         shown = flag.help if flag.default in (None, False) else f"{flag.help} (default %(default)s)"
-        how: dict[str, Any] = {"dest": flag.field, "default": flag.default, "help": shown}
+        keywords: dict[str, Any] = {"dest": flag.field, "default": flag.default, "help": shown}
         if flag.type is bool:
-            how["action"] = "store_true"
+            keywords["action"] = "store_true"
         elif get_origin(flag.type) is Literal:
-            how["choices"] = get_args(flag.type)
+            keywords["choices"] = get_args(flag.type)
         else:
-            how["type"] = next(kind for kind in (*get_args(flag.type), flag.type) if kind is not NoneType)
-        parser.add_argument(flag.name, **how)
+            keywords["type"] = next(kind for kind in (*get_args(flag.type), flag.type) if kind is not NoneType)
+        parser.add_argument(flag.name, **keywords)
     parser.add_argument("--json", action="store_true", help="Print the summary as JSON.")
     return parser

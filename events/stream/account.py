@@ -33,7 +33,7 @@ _SUMS = (
     *("_received", "_folded", "_lost", "_repeats", "_late", "_files", "_suppressed", "_conflicts"),
     *("_letters", "_types", "_ages_us", "fold_seconds", "freshness_seconds"),
 )
-"""What several have together is the sum of."""
+"""Counts that are added when accounts are combined."""
 
 
 class Account:
@@ -58,7 +58,7 @@ class Account:
         self._newest_us: int | None = None
         self._types = Counter[str]()
         self._ages_us = deque[int](maxlen=_AGES)
-        self._told_us, self._told_folded = started_us, 0
+        self._reported_us, self._reported_folded = started_us, 0
         self.aside = set[EntityKey]()
         """States that could not be read."""
         self._waiting = self._uncommitted = ""
@@ -70,14 +70,16 @@ class Account:
         return self._uncommitted
 
     def add(self, other: "Account") -> None:
-        """Count what another has counted."""
+        """Add the counts of another account."""
         for name in _SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         theirs = other.status("", Membership(), 0, {})
         self.note_suppression(theirs.suppression)
         self.note_aside(frozenset(other.aside))
         self._last_letter = theirs.last_letter or self._last_letter
-        self._newest_us = max((at for at in (self._newest_us, theirs.newest_event_us) if at is not None), default=None)
+        self._newest_us = max(
+            (time_us for time_us in (self._newest_us, theirs.newest_event_us) if time_us is not None), default=None
+        )
         if theirs.received:
             self._moved_s = time.monotonic()
 
@@ -87,19 +89,19 @@ class Account:
         self._moved_s = time.monotonic()
 
     def note_turn(self) -> None:
-        """Another turn begins: what was waited for in the last one is there, or will be waited for again."""
+        """Note that another turn begins: what the last one waited for is there, or will be waited for again."""
         self._waiting = ""
 
     def note_waiting(self, error: Exception) -> None:
-        """Something is waited for."""
+        """Note an error that is waited for."""
         self._waiting = str(error)[:_LONGEST_REASON]
 
     def note_committed(self) -> None:
-        """All that was folded is logged and committed."""
+        """Note that all that was folded is logged and committed."""
         self._uncommitted, self._committed_s = "", time.monotonic()
 
     def note_uncommitted(self, error: Exception) -> None:
-        """It could not be, this time."""
+        """Note that this failed, this time."""
         self._uncommitted = str(error)[:_LONGEST_REASON]
 
     def note_lost(self, messages: int) -> None:
@@ -116,13 +118,13 @@ class Account:
         self._last_letter = f"{message.partition}:{message.offset} {rejection.kind}: {rejection.reason}"
 
     def note_suppressed(self) -> None:
-        """Count a message of somebody who was forgotten."""
+        """Count a message of a person who was forgotten."""
         self._suppressed += 1
 
     def note_suppression(self, revision: int) -> None:
-        """From now on messages are refused by another list of people who were forgotten."""
+        """Note that messages are refused by another revision of the list of people who were forgotten."""
         if revision != self._suppression:
-            self._suppression, self._last_letter = revision, ""  # which may name one of them
+            self._suppression, self._last_letter = revision, ""  # the letter may name one of them
 
     def note_aside(self, keys: frozenset[EntityKey]) -> None:
         """Count states that were set aside."""
@@ -140,9 +142,15 @@ class Account:
         self.note_aside(counts.aside)
         self._newest_us = max(newest_us, self._newest_us or 0)
         repeats = counts.repeats
-        new = [one for place, one in enumerate(events) if place not in repeats] if repeats else events
-        self._types.update([one.fact.event_type for one in new])
-        self._late += len([one for one in new if one.arrived_us and one.arrived_us - one.fact.timestamp_us > LATE_US])
+        new = [sourced for place, sourced in enumerate(events) if place not in repeats] if repeats else events
+        self._types.update([sourced.fact.event_type for sourced in new])
+        self._late += len(
+            [
+                sourced
+                for sourced in new
+                if sourced.arrived_us and sourced.arrived_us - sourced.fact.timestamp_us > LATE_US
+            ]
+        )
         step = -(-len(events) // _AGES_A_BATCH)
         ages_us = [now_us - sourced.fact.timestamp_us for sourced in events[::step]]
         self._ages_us.extend(ages_us)
@@ -158,10 +166,10 @@ class Account:
         editions: tuple[str, str] = ("", ""),
     ) -> WorkerStatus:
         """Return the counts as a heartbeat; its rate is that since the previous one."""
-        passed_us = max(1, now_us - self._told_us)
-        rate = (self._folded - self._told_folded) * MICROS / passed_us
-        self._told_us, self._told_folded = now_us, self._folded
-        lag = {partition: max(0, at.end - at.position) for partition, at in progress.items()}
+        passed_us = max(1, now_us - self._reported_us)
+        rate = (self._folded - self._reported_folded) * MICROS / passed_us
+        self._reported_us, self._reported_folded = now_us, self._folded
+        lag = {partition: max(0, reached.end - reached.position) for partition, reached in progress.items()}
         now_s = time.monotonic()
         if not (self._waiting or any(lag.values())):
             self._moved_s = now_s
@@ -177,7 +185,7 @@ class Account:
             dict(self._letters),
             self._conflicts,
             lag,
-            {partition: at.end for partition, at in progress.items()},
+            {partition: reached.end for partition, reached in progress.items()},
             self._newest_us,
             self._last_letter,
             dict(self._types),

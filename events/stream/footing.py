@@ -1,7 +1,7 @@
-"""What a worker stands on: the states in its store. It stands still where they are none to fold into.
+"""Whether the store holds the states that a worker folds into; the worker stands still while it does not.
 
 Forgotten states are waited for until the store holds them again, states of other definitions until others are live
-(`events.stream.editions`). States that were made anew meanwhile are not waited for: the worker reads again from the
+(`events.stream.editions`). States that were rebuilt meanwhile are not waited for: the worker reads again from the
 committed offsets, since they hold what is in the log, and not what it has folded and not logged.
 """
 
@@ -17,11 +17,11 @@ __all__ = ["LOST_FOOTING", "Footing"]
 logger = logging.getLogger(__name__)
 
 LOST_FOOTING = (ForgottenError, LayoutError, RemadeError)
-"""What says that nothing may be folded into the states before all that is not committed is read again."""
+"""Errors after which nothing may be folded into the states before all that is not committed is read again."""
 
 
 class Footing:
-    """A session's. `waits` is called with what it stands still for. States without an inventory are always firm."""
+    """The footing of a session. `waits` is called with what it stands still for. Without an inventory it is firm."""
 
     def __init__(self, states: States, waits: Callable[[Exception], None]) -> None:
         self._inventory = states.inventory if isinstance(states, OnlineStates) and states.guarded else None
@@ -34,15 +34,15 @@ class Footing:
             self._inventory.begin(done=done)
 
     def require(self) -> None:
-        """Raise one of `LOST_FOOTING` where what was folded is not in the states that there are now.
+        """Raise one of `LOST_FOOTING` where what was folded is not in the present states.
 
-        To be called between log and commit: whoever makes states anew after this finds it in the log.
+        To be called between log and commit: states that are rebuilt after this hold what is in the log.
         """
         if self._inventory is not None:
             self._inventory.require_revision()
 
     def lose(self, error: EncoreError) -> None:
-        """Nothing that is held may be folded any more. Raises the error where nothing can heal it."""
+        """Stop folding what is held. Raises the error where nothing can heal it."""
         if self._inventory is None:
             raise error
         if isinstance(error, RemadeError):
@@ -52,7 +52,7 @@ class Footing:
         self._lost = error
 
     def is_firm(self) -> bool:
-        """Whether the worker may fold; what has healed is noticed."""
+        """Return whether the worker may fold; notices what has healed."""
         if self._lost is None or self._inventory is None:
             return True
         try:

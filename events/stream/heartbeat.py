@@ -18,7 +18,7 @@ _LATE_S = 3
 """A worker without a heartbeat for this long may have been killed."""
 
 _REMEMBERED_S = 86_400
-"""How long a worker is remembered that went without a farewell."""
+"""How long a worker that ended without `stop` is remembered."""
 
 _REMEMBER = """
 redis.call('HSET', KEYS[1], ARGV[1], redis.call('TIME')[1] .. ' ' .. ARGV[2])
@@ -42,10 +42,10 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     unread. `stood_s`: seconds for which messages have been waiting while none was folded; `waiting`: what the worker
     waits for. `set_aside` counts states that could not be read. `uncommitted_s`: seconds for which folded events could
     not be logged and committed. `repeats`: events that their clients sent again, and that were not counted. `edition`
-    is that of the states that the worker folds into, `follows` the other one that has all that this one has, if there
-    is such a one. `late` counts events that arrived in the topic long after their own time, `files` those written into
-    the event log. `suppressed`: messages of people who were forgotten, which were dropped; `suppression`: the revision
-    of the list by which the worker does so.
+    is that of the states that the worker folds into, `follows` another one that has all that this one has, if any.
+    `late` counts events that arrived in the topic long after their own time, `files` those written into the event log.
+    `suppressed`: messages of people who were forgotten, which were dropped; `suppression`: the revision of the list by
+    which the worker does so.
     """
 
     worker: str
@@ -78,7 +78,7 @@ class WorkerStatus(msgspec.Struct, frozen=True):
 
 
 class LastBeat(NamedTuple):
-    """What a worker said last, and how many seconds ago."""
+    """A worker's last status, and how many seconds ago it was."""
 
     status: WorkerStatus
     age_s: float
@@ -87,9 +87,8 @@ class LastBeat(NamedTuple):
 class Heartbeats:
     """The workers' status, one key each, which expires when a worker stops renewing it.
 
-    A set holds the workers' names, since scanning for their keys would visit every state. What a worker
-    said last is kept beside it, until it says farewell or is long forgotten. Whatever in these keys no worker wrote
-    counts as nothing said.
+    A set holds the workers' names, since scanning for their keys would visit every state. A worker's last status is
+    kept beside it, until the worker stops or was silent for a day. What no worker wrote in these keys is ignored.
     """
 
     def __init__(self, client: "redis.Redis", project: str) -> None:
@@ -110,10 +109,10 @@ class Heartbeats:
             # Redis' clock, since workers may be on several machines.
             if is_newer and self._client.pttl(key) > (_LIVES_S - _LATE_S) * 1000:
                 return False
-        told = msgspec.json.encode(status)
+        encoded = msgspec.json.encode(status)
         self._write(self._names, lambda: self._client.sadd(self._names, status.worker))
-        self._client.set(key, told, ex=_LIVES_S)
-        self._write(self._last, lambda: self._client.eval(_REMEMBER, 1, self._last, status.worker, told))
+        self._client.set(key, encoded, ex=_LIVES_S)
+        self._write(self._last, lambda: self._client.eval(_REMEMBER, 1, self._last, status.worker, encoded))
         return True
 
     def stop(self, worker: str) -> None:
@@ -138,13 +137,13 @@ class Heartbeats:
         return lives
 
     def silent(self) -> list[LastBeat]:
-        """The workers that went silent without a farewell, by name: they hang, or were killed."""
+        """Return the workers that went silent without `stop`, by name: they hang, or were killed."""
         beats = []
         last: dict[bytes, bytes] = self._read(lambda: self._client.hgetall(self._last)) or {}
         now_s = int(self._client.time()[0]) if last else 0
-        for name, told in sorted(last.items()):
-            at_s, _, said = told.partition(b" ")
-            status = _decoded(said)
+        for name, stored in sorted(last.items()):
+            at_s, _, encoded = stored.partition(b" ")
+            status = _decoded(encoded)
             age_s = now_s - int(at_s) if at_s.isdigit() else _REMEMBERED_S
             if status is None or age_s >= _REMEMBERED_S:
                 self._client.hdel(self._last, name)
@@ -153,13 +152,13 @@ class Heartbeats:
         return beats
 
     def forget_silent(self, text: str) -> None:
-        """Forget what silent workers said last where a text is in it: a reason may name whom it is about."""
+        """Forget the last status of silent workers that contains a text: a reason may name a person."""
         for last in self.silent():
             if text in f"{last.status.last_letter} {last.status.waiting}":
                 self._client.hdel(self._last, last.status.worker)
 
     def _read(self, command: Callable[[], Any]) -> Any:
-        """What Redis answers; None where the key is of another type."""
+        """Return Redis' answer; None where the key is of another type."""
         try:
             return command()
         except redis.ResponseError as error:
@@ -168,7 +167,7 @@ class Heartbeats:
             raise
 
     def _write(self, key: str, command: Callable[[], Any]) -> None:
-        """Do as asked; a key of another type is in the way, and goes."""
+        """Run a command; where the key is of another type, delete the key and run it again."""
         try:
             command()
         except redis.ResponseError as error:
@@ -178,7 +177,7 @@ class Heartbeats:
             command()
 
 
-def _decoded(told: bytes | None) -> WorkerStatus | None:
+def _decoded(encoded: bytes | None) -> WorkerStatus | None:
     with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return msgspec.json.decode(told, type=WorkerStatus) if told else None
+        return msgspec.json.decode(encoded, type=WorkerStatus) if encoded else None
     return None

@@ -21,7 +21,7 @@ __all__ = ["Housekeeper"]
 logger = logging.getLogger(__name__)
 
 _BEFORE = 100_000
-"""Offsets of the log that are looked at together, backwards from a hole."""
+"""Offsets of the log that are read together, backwards from a hole."""
 
 
 class Housekeeper:
@@ -69,7 +69,7 @@ class Housekeeper:
                     self._tidy(partition)
                 except (EncoreError, OSError) as error:
                     logger.warning("event log, %s partition %d is not maintained: %s", self._source, partition, error)
-                except Exception:  # whatever one partition's files do, the others' are looked after
+                except Exception:  # a fault in one partition must not stop the others
                     logger.exception("event log, %s partition %d", self._source, partition)
 
     def _tidy(self, partition: int) -> None:
@@ -114,25 +114,25 @@ class Housekeeper:
             self._log.mark_consumed(self._source, partition, range(start, hole.stop))
 
     def _repeats(self, partition: int, hole: int, at_us: int) -> Repeats:
-        """Return what tells repeats from a hole on, of which the first event arrived at a time, as the states did.
+        """Return what tells repeats from a hole on, as the states did; the hole's first event arrived at `at_us`.
 
-        It is filled with what the log has of the window before: 18 bytes an event.
+        It is filled with the log's events of the window before: 18 bytes each.
         """
         schema = self._log.schema
         repeats = Repeats(schema.duplicates_within_s)
-        found = self._log.coverage(self._source).get(partition)
-        first = max((one.stop for one in found.holes if one.stop < hole), default=0) if found else 0
+        coverage = self._log.coverage(self._source).get(partition)
+        first = max((gap.stop for gap in coverage.holes if gap.stop < hole), default=0) if coverage else 0
         rows: list[tuple[str, str, int, int]] = []
         stop, newest_us = hole, at_us
         while schema.duplicates_within_s and stop > first and newest_us > at_us - schema.duplicates_within_s * MICROS:
             start = max(first, stop - _BEFORE)
-            some = [
+            chunk = [
                 (row[schema.ordered_by], row["event_id"], row["offset"], to_micros(row["arrived"] or row["timestamp"]))
                 for table in self._log.read(self._source, partition, range(start, stop))
                 for row in table.select([schema.ordered_by, "event_id", "offset", "arrived", "timestamp"]).to_pylist()
             ]
-            newest_us = max((arrived_us for *_, arrived_us in some), default=newest_us)
-            rows = some + rows
+            newest_us = max((arrived_us for *_, arrived_us in chunk), default=newest_us)
+            rows = chunk + rows
             stop = start
         for key, event_id, offset, arrived_us in rows:
             repeats.take(key, event_id, offset, arrived_us, logged=True)

@@ -1,4 +1,4 @@
-"""From messages to states: what is no event becomes a dead letter, and all others are folded."""
+"""From messages to states: a message that is no event becomes a dead letter, and all others are folded."""
 
 import threading
 import time
@@ -31,7 +31,7 @@ class Accepted(NamedTuple):
 
     def before(self, place: int) -> dict[int, int]:
         """Return, by partition, the offset of the first event from `place` on; where there is none, the end."""
-        return {**self.ends, **{one.partition: one.offset for one in reversed(self.facts[place:])}}
+        return {**self.ends, **{sourced.partition: sourced.offset for sourced in reversed(self.facts[place:])}}
 
 
 class Intake:
@@ -59,10 +59,10 @@ class Intake:
     def accept(self, messages: Sequence[Message]) -> Accepted:
         """Check messages, and send those that are no events to the dead letters.
 
-        What is of people who were forgotten is dropped: it leaves a number in the account, and nothing else.
+        Messages of people who were forgotten are dropped: only their number is kept, in the account.
         """
         now, suppresses = self._clock(), bool(self._suppression)
-        found = Accepted([], [], {message.partition: message.offset + 1 for message in messages})
+        accepted = Accepted([], [], {message.partition: message.offset + 1 for message in messages})
         for message in messages:
             event = message.event(self._decode, now)
             if suppresses and self._is_suppressed(message, event):
@@ -71,22 +71,22 @@ class Intake:
                 self._letters.send(message, event)
                 self._account.note_letter(message, event)
             else:
-                found.facts.append(Sourced(self._fact(event), message.partition, message.offset, message.at_us))
-                found.events.append(PlacedEvent(message.offset, event, message.at_us))
-        return found
+                accepted.facts.append(Sourced(self._fact(event), message.partition, message.offset, message.at_us))
+                accepted.events.append(PlacedEvent(message.offset, event, message.at_us))
+        return accepted
 
     def _is_suppressed(self, message: Message, event: Event | Rejection) -> bool:
-        """Return whether a message is of somebody who was forgotten, also where it is no event."""
+        """Return whether a message is of a person who was forgotten, also where it is no event."""
         if not isinstance(event, Rejection):
             return self._suppression.refuses_event(event, message.at_us)
-        named = [(self._schema.ordered_by, (message.key or b"").decode(errors="replace"))]
+        identities = [(self._schema.ordered_by, (message.key or b"").decode(errors="replace"))]
         try:
             fields: Any = msgspec.json.decode(message.value or b"")
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             fields = None
         if isinstance(fields, dict):
-            named += [(key, str(fields[key])) for key in self._schema.keys if key in fields]
-        return any(self._suppression.refuses(key, value, message.at_us) for key, value in named)
+            identities += [(key, str(fields[key])) for key in self._schema.keys if key in fields]
+        return any(self._suppression.refuses(key, value, message.at_us) for key, value in identities)
 
     def fold(
         self,

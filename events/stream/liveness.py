@@ -1,4 +1,4 @@
-"""Whether the stream goes on: progress counts, not that a process is there."""
+"""Whether the stream makes progress, which a running process alone does not show."""
 
 from collections.abc import Sequence
 
@@ -7,27 +7,27 @@ from events.stream.heartbeat import Heartbeats, LastBeat, WorkerStatus
 __all__ = ["STALLED_S", "is_stalled", "standstill", "stream_problems"]
 
 STALLED_S = 30.0
-"""Messages wait and none is folded for so long: the worker stands still, whatever its process does."""
+"""A worker that folds none for so long while messages wait stands still, whatever its process does."""
 
 
 def is_stalled(worker: WorkerStatus) -> bool:
-    """Whether a worker that lives stands still, though messages wait."""
+    """Return whether a live worker stands still though messages wait."""
     return worker.stood_s >= STALLED_S
 
 
 def stream_problems(heartbeats: Heartbeats, workers: Sequence[WorkerStatus]) -> list[str]:
-    """Why not all events come into the features, in words; `workers` are those that live."""
+    """Return why not all events get into the features, in words; `workers` are the live ones."""
     read = {partition for worker in workers for partition in worker.ends}
     silent = [(last, unread) for last in heartbeats.silent() if (unread := sorted(last.status.ends.keys() - read))]
-    return [trouble for worker in workers if (trouble := _trouble(worker))] + [_silence(*one) for one in silent]
+    return [trouble for worker in workers if (trouble := _trouble(worker))] + [_silence(*pair) for pair in silent]
 
 
 def standstill(worker: WorkerStatus) -> str:
-    """Why a worker does not go on, in words; empty where it does."""
+    """Return why a worker makes no progress, in words; empty where it does."""
     name = worker.worker[:100]
     if is_stalled(worker):
         reason = f"it waits: {worker.waiting}" if worker.waiting else "look at its output, or start it again"
-        lag = sum(worker.lag.values())  # of what it reads: where it may not begin, that is nothing
+        lag = sum(worker.lag.values())  # of what it reads: nothing where it may not begin
         waits = f"{lag:,} messages wait, and it" if lag else "it"
         return f"stream: {name} is stalled: {waits} has folded none for {worker.stood_s:,.0f} s; {reason}"
     if worker.uncommitted_s >= STALLED_S:

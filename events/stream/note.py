@@ -1,7 +1,7 @@
-"""What a commit says beside its offset: of which topic it is, and for whose event log.
+"""The note that a commit has beside its offset: which topic is read, and for which event log.
 
-A group remembers offsets of a topic that was deleted and made again. And two homes that are given one project on one
-Kafka are one group, whichever Redis each has: they would take each other's events.
+A group remembers offsets of a topic that was deleted and recreated. And two homes with the same project on one Kafka
+are one group, whichever Redis each has: they would take each other's events.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ _MOST_HOME = 500
 
 
 class Note(NamedTuple):
-    """`topic` in hexadecimal; `log` is the id of the event log, and `home` where it is; empty where nobody says so."""
+    """`topic` in hexadecimal; `log` is the id of the event log, and `home` where it is; empty where unknown."""
 
     topic: str
     log: str = ""
@@ -26,23 +26,23 @@ class Note(NamedTuple):
 
     @classmethod
     def of(cls, topic: bytes, owner: Owner | None) -> Self:
-        """The note of one who reads a topic for a log."""
+        """Return the note of a reader of a topic for a log."""
         return cls(topic.hex(), owner.id, owner.home[:_MOST_HOME]) if owner else cls(topic.hex())
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """The note in a commit's text; empty where it was made by another program."""
+        """Return the note in a commit's text; empty where another program made it."""
         return cls(*text.split(" ", 2))
 
     @property
     def text(self) -> str:
-        """As it stands in a commit."""
+        """The note as it is in a commit."""
         return " ".join(self).rstrip().encode(errors="replace").decode()
 
     def require_own(self, partitions: Iterable[Assigned]) -> None:
-        """Raise ConfigurationError, by name, where the group has read any of this topic for another log."""
-        for one in partitions:
-            other = Note.read(one.note)
+        """Raise ConfigurationError, naming the home, where the group has read any of this topic for another log."""
+        for partition in partitions:
+            other = Note.read(partition.note)
             if other.topic == self.topic and self.log and other.log not in {"", self.log}:
                 raise ConfigurationError(
                     f"Kafka: the project's consumer group has read this topic for the home {other.home}, and not for "

@@ -16,17 +16,17 @@ __all__ = ["Confirmation", "Limits", "Parts"]
 
 
 class Confirmation(Protocol):
-    """Whether the states written since `begin` survive the loss of a server (`features.state.replication`)."""
+    """Confirms that the states written since `begin` survive the loss of a server (`features.state.replication`)."""
 
     @property
     def is_needed(self) -> bool:
         """Whether there is anything to confirm."""
 
     def begin(self) -> None:
-        """To be called before the first state is read, and after a FailedOverError."""
+        """Call this before the first state is read, and after a FailedOverError."""
 
     def confirm(self) -> None:
-        """Return if they do. Raises NotReplicatedError where not yet, FailedOverError where some may be lost."""
+        """Return if they survive. Raises NotReplicatedError where not yet, FailedOverError where some may be lost."""
 
 
 class Limits(NamedTuple):
@@ -34,7 +34,7 @@ class Limits(NamedTuple):
 
     Before the first file at most `first_rows` are folded at once, since a full batch would take longer. Small files of
     the log are compacted every `tidy_s`. While no messages arrive, the topic's id is checked every `check_s`; messages
-    are folded only after a check. `memory` bounds DuckDB where states are made anew.
+    are folded only after a check. `memory` bounds DuckDB where states are rebuilt.
     """
 
     batch_rows: int = 20_000
@@ -50,10 +50,10 @@ class Limits(NamedTuple):
 class Parts:
     """A worker's plan, states, log, replication and clock.
 
-    `editions` are those of the states' project; plan and states are of the one that is live when the worker starts,
-    called `edition`; None where there is one for good. `owner` says whose the log is, for commits to
-    note; None where nobody is to know. `repairs` is another confirmation of the same replicas, for the thread that
-    makes damaged states anew. `trace` notes the batches that are folded.
+    `editions` are those of the states' project; None where there is only one. Plan and states are those of the edition
+    that is live when the worker starts, called `edition`. `owner` says whose the log is, for the notes of commits; None
+    where that is not recorded. `repairs` is another confirmation of the same replicas, for the thread that rebuilds
+    damaged states. `trace` traces the batches that are folded.
     """
 
     plan: Plan

@@ -1,4 +1,4 @@
-"""The heartbeats of one worker, or of a Spark job in the place of workers: what it says of itself once a second."""
+"""The heartbeats of one worker, or of a Spark job in the place of workers, once a second."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -17,9 +17,9 @@ BEAT_S = 1.0
 
 
 class Pulse:
-    """Publishes what an account says under a name.
+    """Publishes the status of an account under a name.
 
-    `told` is called with each status, whatever Redis says, and with the account that it is of; `beaten` after each
+    `told` is called with each status, whatever Redis answers, and with its account; `beaten` after each
     heartbeat that Redis has.
     """
 
@@ -53,7 +53,7 @@ class Pulse:
         self._beaten()
 
     def stop(self) -> None:
-        """Say that it has ended; where Redis does not take that, its last heartbeat vanishes by itself."""
+        """Remove the heartbeat; where Redis does not take that, it expires by itself."""
         try:
             self._heartbeats.stop(self._name)
         except Exception as error:  # noqa: BLE001 - it vanishes by itself

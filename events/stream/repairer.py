@@ -1,13 +1,13 @@
-"""Making states anew that cannot be read, on threads of their own beside a worker.
+"""Repair of states that cannot be read, on threads of their own beside a worker.
 
-    fold        a state cannot be read ── named as set aside, the others go on
-    repairer    its events, from the log and from Kafka beyond it ── made anew ── confirmed by replicas ── taken back
+    fold        a state cannot be read ── recorded as set aside, the others go on
+    repairer    its events, from the log and from Kafka beyond it ── rebuilt ── confirmed by replicas ── taken back
 
-Any worker's does it for all, one at a time, and nobody stands still for it. Two at once would do the work twice and no
-harm: states are compared and set. A state that tells what was sent again is waited for by the worker that needs it:
+One worker's repairer works for all, one at a time, and no worker waits for it. Two at once would do the work twice and
+no harm: states are compared and set. A state that tells repeats is waited for by the worker that needs it:
 
-    fold        ── named as set aside, and told to its own worker's
-    unblocker   another revision ── its events from the log alone ── made anew ── taken back
+    fold        ── recorded as set aside, and reported to its own worker's
+    unblocker   another revision ── its events from the log alone ── rebuilt ── taken back
     workers     read again what is not committed
 """
 
@@ -35,22 +35,22 @@ __all__ = ["Beyond", "Repairer"]
 logger = logging.getLogger(__name__)
 
 _EVERY_S = 30.0
-"""How often it looks whether something is set aside that it was not told of."""
+"""How often it looks for states that were set aside without a report to it."""
 
 _SOON_S = 1.0
-"""It begins within so long, each worker's at another moment: mostly the first one does it all."""
+"""It begins within so long, at a random moment: mostly one worker's does it all."""
 
 _LONGEST_S = 600.0
-"""Between two tries where the log cannot help: it has a hole, or cannot be read. A file that was compacted away
-meanwhile is such a fault too and gone at once, so the tries begin close together."""
+"""Longest wait between two attempts where the log cannot help: it has a hole, or cannot be read. A file that was
+compacted away meanwhile is such a fault too and soon over, so the first attempts are close together."""
 
 _ALL = 2**62
 
 
 class Repairer:
-    """Looks after the states that are set aside, by the events of one topic.
+    """Repairs the states that are set aside, by the events of one topic.
 
-    `editions` returns those that are looked after, the live one first.
+    `editions` returns the editions to look after, the live one first.
     """
 
     def __init__(
@@ -65,48 +65,48 @@ class Repairer:
         self._unblocking = _Loop("unblocker", self._unblock)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start both threads."""
         self._repairing.start()
         self._unblocking.start()
 
     def look_after(self, aside: Collection[EntityKey]) -> None:
-        """These were set aside just now, if any were; and no state is in the worker's way."""
+        """Note which states were set aside just now, if any; no state blocks the worker."""
         self._blocking = {}
         if aside:
             self._repairing.wake()
 
-    def unblock(self, found: Mapping[EntityKey, Stored]) -> None:
-        """The worker waits for these states, which cannot be read, as it found them."""
-        self._blocking = found
+    def unblock(self, blocking: Mapping[EntityKey, Stored]) -> None:
+        """Repair these states, which the worker waits for, as it read them."""
+        self._blocking = blocking
         self._unblocking.wake()
 
     def close(self) -> None:
-        """End after what is being done; nothing is half done where that is not awaited."""
+        """End after the work in progress; where that is not awaited, nothing is left half done."""
         self._repairing.close()
         self._unblocking.close()
 
     def _repair_all(self) -> bool:
         live, *others = self._editions()
-        done = [self._repair(live, is_live=True), *(self._repair(one, is_live=False) for one in others)]
+        done = [self._repair(live, is_live=True), *(self._repair(other, is_live=False) for other in others)]
         return all(done)
 
     def _repair(self, edition: EditionFold, *, is_live: bool) -> bool:
-        """Make anew what is set aside; it stays aside where replicas may not have it, and is made again.
+        """Rebuild what is set aside; where replicas may not have it, it stays aside and is rebuilt again.
 
-        Returns False where another worker's is at it.
+        Returns False where another worker's does it.
         """
         states, log = edition.states, self._parts.log
         if not isinstance(states, OnlineStates) or not isinstance(log, EventLog):
             return True
-        # What blocks the worker is being made anew already, where it can be.
+        # What blocks the worker is being rebuilt already, where it can be.
         blocking = self._blocking if states.guarded else {}
-        found = {key: token for key, token in states.aside.look().items() if key not in blocking}
-        if not found:
+        tokens = {key: token for key, token in states.aside.look().items() if key not in blocking}
+        if not tokens:
             return True
         if not states.aside.take_turn():
             return False
         try:
-            self._remake(edition, states, log, found, is_live=is_live)
+            self._remake(edition, states, log, tokens, is_live=is_live)
         finally:
             states.aside.end_turn()
         return True
@@ -116,7 +116,7 @@ class Repairer:
         edition: EditionFold,
         states: OnlineStates,
         log: EventLog,
-        found: Mapping[EntityKey, bytes],
+        tokens: Mapping[EntityKey, bytes],
         *,
         is_live: bool,
     ) -> None:
@@ -132,17 +132,17 @@ class Repairer:
             states,
             log,
             self._topic.id,
-            keys=found,
+            keys=tokens,
             newer=beyond,
             others=states.unguarded() if is_live else None,
             memory=parts.limits.memory,
         )
         parts.repairs.confirm()
-        states.aside.take_back(found)
-        logger.warning("%d states that were set aside are made anew from log and topic", len(found))
+        states.aside.take_back(tokens)
+        logger.warning("%d states that were set aside are made anew from log and topic", len(tokens))
 
     def _unblock(self) -> None:
-        """Make anew what the worker waits for, where it still is what it was.
+        """Rebuild what the worker waits for, where it is unchanged.
 
         Replicas confirm it as they do what is folded onto it: before that, nothing is committed.
         """
@@ -155,12 +155,12 @@ class Repairer:
             self._repairing.wake()  # nobody would notice another revision
             return
         states = live.unguarded()
-        found = {
+        stored = {
             key: before
             for (key, before), now in zip(blocking.items(), states.read(list(blocking)), strict=True)
             if now == before
         }
-        if not found:
+        if not stored:
             return
         from features.batch.repair import remake_logged  # noqa: PLC0415 - it imports DuckDB, and mostly it need not
 
@@ -168,16 +168,16 @@ class Repairer:
         # Before the log is read: what was committed until now is in it, and what was not is read again.
         states.inventory.turn_over()
         memory = parts.limits.memory
-        made = remake_logged(edition.plan, states, parts.log, self._topic.id, found=found, memory=memory)
+        made = remake_logged(edition.plan, states, parts.log, self._topic.id, found=stored, memory=memory)
         states.aside.take_back({key: tokens[key] for key in made if key in tokens})
         if made:
             logger.warning("%d states that the worker waited for are made anew from the log", len(made))
 
 
 class _Loop:
-    """Work on a thread of its own: within `soon_s` of being woken, every half minute, and again where it fails.
+    """Work on a thread of its own: within `soon_s` of a wake-up, every half minute, and again where it fails.
 
-    `work` returns False where another does it, and is tried again soon.
+    `work` returns False where another worker does it, and is tried again soon.
     """
 
     def __init__(self, name: str, work: Callable[[], bool | None], soon_s: float = 0) -> None:
@@ -219,7 +219,7 @@ class _Loop:
 
 
 class Beyond:
-    """The topic's events beyond the log, as of now: called again, those that have come since.
+    """The topic's events beyond the log, as of now; called again, those that have arrived since.
 
     It begins earlier where a partition is `folded` less far than it is logged.
     """
@@ -236,11 +236,11 @@ class Beyond:
         self._next = {number: min(end, (folded or {}).get(number, end)) for number, end in ends.items()}
 
     def __call__(self) -> list[Sourced]:
-        """Return them, in the order of their offsets per partition; all of them, or none where Kafka is away."""
+        """Return them, in offset order per partition; all of them, or none where Kafka is away."""
         ends = dict(self._next)
-        found = [one for number in ends for one in self._since(number, ends)]
+        events = [sourced for number in ends for sourced in self._since(number, ends)]
         self._next = ends
-        return found
+        return events
 
     def _since(self, partition: int, ends: dict[int, int]) -> Iterator[Sourced]:
         for messages in self._read(partition, range(ends[partition], _ALL)):

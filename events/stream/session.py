@@ -3,7 +3,7 @@
     poll ─▶ check ─▶ fold (states and fences in Redis) ─▶ every few seconds: log, dead letters, replicas, commit
               └─▶ dead letter
 
-A topic that is deleted and made again has another id, and its offsets start anew: that is another session.
+A topic that is deleted and recreated has another id, and its offsets start at 0: that is another session.
 """
 
 import logging
@@ -170,7 +170,7 @@ class Session:
         return self._folds.live.footing
 
     def _follow(self) -> None:
-        """Fold into the editions that there are now."""
+        """Fold into the present editions."""
         if self._folds.look(self._next):
             self._begin_again(self.reading)
             self._folds.confirmed()
@@ -207,7 +207,7 @@ class Session:
             self._account.note_committed()
 
     def _fall_back(self, error: EncoreError, stop: threading.Event) -> None:
-        """Read everything that is not committed again, since Redis may have lost it, or another has committed more."""
+        """Read everything that is not committed again: Redis may have lost it, or another member has committed more."""
         logger.warning("reading again from the committed offsets: %s", error)
         self._begin_again(self.reading)
         self._folds.confirmed()
@@ -222,12 +222,12 @@ class Session:
     def idle(self) -> None:
         """Serve the group's decisions while nothing may be folded."""
         try:
-            came = self._member.poll(_POLL_S, 1)
+            received = self._member.poll(_POLL_S, 1)
         except UnavailableError as error:
             logger.warning("waiting: %s", error)
             return
-        # Messages that were received all the same are read again.
-        self._begin_again({message.partition for message in came})
+        # Messages that were received nevertheless are read again.
+        self._begin_again({message.partition for message in received})
 
     @property
     def reading(self) -> frozenset[int]:
@@ -241,14 +241,16 @@ class Session:
 
     @property
     def editions(self) -> tuple[str, str]:
-        """The live edition of the states that is folded into, and the other one that has all that it has."""
+        """The live edition of the states that is folded into, and the other one if it has the same events."""
         return self._folds.live.id, self._folds.follows(self.reading)
 
     @property
     def progress(self) -> dict[int, Progress]:
         """How far the partitions are folded."""
         read = self._member.progress()
-        return {number: Progress(self._next.get(number, at.position), at.end) for number, at in read.items()}
+        return {
+            number: Progress(self._next.get(number, reached.position), reached.end) for number, reached in read.items()
+        }
 
     # The group's decisions, received inside `poll`.
 
@@ -310,10 +312,10 @@ class Session:
 
     def _is_our_topic(self, stop: threading.Event) -> bool:
         """Return whether the topic still has this session's id."""
-        looked: list[Topic] = []
-        if not patiently(lambda: looked.append(self._member.topic()), stop, self._waits):
+        topics: list[Topic] = []
+        if not patiently(lambda: topics.append(self._member.topic()), stop, self._waits):
             return False  # these messages are dropped uncommitted, so they are delivered again
-        if looked[-1].id == self._topic.id:
+        if topics[-1].id == self._topic.id:
             return True
         logger.warning("topic %s was recreated: its offsets start anew", self._name)
         # Folded events are logged; nothing is committed.
@@ -327,11 +329,11 @@ class Session:
             return
         starts = {}
         try:
-            looked = self._member.look(self._waiting)
-            self._note.require_own(looked)
-            ways = [self._starter.way(partition) for partition in looked]
-            self._footing.begin(done=any(one.committed for one in looked) or bool(self._log.sources()))
-            for partition, (start, covered) in zip(looked, ways, strict=True):
+            assigned = self._member.look(self._waiting)
+            self._note.require_own(assigned)
+            ways = [self._starter.way(partition) for partition in assigned]
+            self._footing.begin(done=any(partition.committed for partition in assigned) or bool(self._log.sources()))
+            for partition, (start, covered) in zip(assigned, ways, strict=True):
                 number = partition.partition
                 starts[number], logged, committed = self._starter.start(partition, start, covered, self._folds)
                 self._buffer.begin(number, logged)
@@ -353,37 +355,37 @@ class Session:
     def _take(self, messages: list[Message], stop: threading.Event) -> None:
         """Check and fold messages; on return they are in the states, or the worker stops."""
         began_ns = time.time_ns()
-        found = self._intake.accept(messages)
-        if self._fold_all(found, stop):  # else they are delivered again, and count once
-            self._advance(found.ends)
+        accepted = self._intake.accept(messages)
+        if self._fold_all(accepted, stop):  # else they are delivered again, and count once
+            self._advance(accepted.ends)
             self._account.note_received(len(messages))
             if self._trace is not NO_TRACE:
                 parents = [message.trace for message in messages if message.trace]
-                self._trace.folded(Batch(self._name, began_ns, len(messages), len(found.facts), parents))
+                self._trace.folded(Batch(self._name, began_ns, len(messages), len(accepted.facts), parents))
 
-    def _fold_all(self, found: Accepted, stop: threading.Event) -> bool:
-        """Fold events and buffer them for the log, committing what is before where it must be; return if all are."""
-        start, size = 0, len(found.facts)
-        while start < len(found.facts):
-            some = found.facts[start : start + size]
+    def _fold_all(self, accepted: Accepted, stop: threading.Event) -> bool:
+        """Fold events and buffer them for the log, committing earlier ones where needed; return whether all are."""
+        start, size = 0, len(accepted.facts)
+        while start < len(accepted.facts):
+            chunk = accepted.facts[start : start + size]
             try:
-                counts = self._intake.fold(some, self._committed, self._buffer.logged, stop)
+                counts = self._intake.fold(chunk, self._committed, self._buffer.logged, stop)
             except UnsettledError as error:
                 if error.place:
                     size = error.place
-                elif not self._commit_before(found.before(start), stop):
+                elif not self._commit_before(accepted.before(start), stop):
                     return False
                 continue
             if counts is None:
                 return False
-            for place, one in enumerate(some):
+            for place, sourced in enumerate(chunk):
                 if place not in counts.repeats:
-                    self._buffer.add(one.partition, found.events[start + place])
+                    self._buffer.add(sourced.partition, accepted.events[start + place])
             start, size = start + size, 2 * size
         return True
 
     def _commit_before(self, ends: Mapping[int, int], stop: threading.Event) -> bool:
-        """Commit all before these offsets; return False where it could not be, and is read again."""
+        """Commit all before these offsets; return False where that fails, and all is read again."""
         self._advance(ends)
         if not self._uncommitted:
             raise OvertakenError(f"partitions {sorted(ends)}: states have offsets that another member has read")

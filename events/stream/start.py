@@ -80,18 +80,18 @@ def start_of(partition: Assigned, topic: str, covered: Sequence[range]) -> Start
 
 def _within(covered: Sequence[range], start: int, stop: int) -> list[range]:
     """Return the parts of `covered` between start and stop."""
-    cut = (range(max(one.start, start), min(one.stop, stop)) for one in covered)
-    return [one for one in cut if one]
+    parts = (range(max(span.start, start), min(span.stop, stop)) for span in covered)
+    return [span for span in parts if span]
 
 
 def _missing(covered: Sequence[range], start: int, stop: int) -> list[range]:
     """Return the parts of start to stop that are not covered."""
-    missing, at = [], start
-    for one in _within(covered, start, stop):
-        missing.append(range(at, one.start))
-        at = one.stop
-    missing.append(range(at, stop))
-    return [one for one in missing if one]
+    missing, position = [], start
+    for span in _within(covered, start, stop):
+        missing.append(range(position, span.start))
+        position = span.stop
+    missing.append(range(position, stop))
+    return [span for span in missing if span]
 
 
 class Begun(NamedTuple):
@@ -141,14 +141,14 @@ class Starter:
         unknown = self._log.unknown(self._source, number)
         for offsets in start.holes:
             # Unless they lie beside files of the old naming, where they may be dead letters.
-            if not any(offsets.start in some for some in unknown):
+            if not any(offsets.start in gap for gap in unknown):
                 logger.error(
                     "%s: the event log lacks %s, and Kafka holds them no more; `encore log check` says what to do",
                     where,
                     _words(offsets),
                 )
         folds.begin(number, start.offset)
-        logged = next((one.stop for one in covered if start.offset in one), start.offset)
+        logged = next((span.stop for span in covered if start.offset in span), start.offset)
         # Without messages there is nothing to commit.
         committed = partition.committed if start.replay or start.lost else start.offset
         return Begun(start.offset, logged, committed)

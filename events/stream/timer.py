@@ -22,7 +22,7 @@ class Timer:
         return time.monotonic() - self._from_s
 
     def is_due(self) -> bool:
-        """Return whether it is due; if so, count anew."""
+        """Return whether it is due; if so, restart it."""
         if self.passed_s < self._every_s:
             return False
         self.restart()

@@ -37,7 +37,7 @@ class WorkerOptions:
 
     `servers` as "host:port,host:port"; `group` is the Kafka consumer group whose members share the partitions; a new
     topic is made with `partitions` partitions. A request to Kafka that takes longer than `patience_ms` has failed.
-    `traced`: messages tell their sender's span.
+    `traced`: messages have their sender's span.
     """
 
     servers: str
@@ -64,7 +64,7 @@ class WorkerOptions:
 
 
 def connected(options: WorkerOptions, owner: Owner | None, protocol: GroupProtocol) -> Connection:
-    """Return a connection to the topic, which is made if it is missing, for one who reads it for an owner's log.
+    """Return a connection to the topic, which is made if it is missing, for a reader for an owner's log.
 
     Raises ConfigurationError where the topic cannot be made, or the group is another home's.
     """
@@ -75,7 +75,7 @@ def connected(options: WorkerOptions, owner: Owner | None, protocol: GroupProtoc
         except MissingTopicError:
             ensure_topics(options.servers, options.topic, partitions=options.partitions, access=options.access)
             topic = consumer.topic()
-        # Of all partitions: one without messages says nothing of whose the others are.
+        # Of all partitions: one without messages does not show whose the others are.
         Note.of(topic.id, owner).require_own(consumer.look(range(topic.partitions)))
     except BaseException:
         consumer.close()
@@ -93,9 +93,8 @@ def connected(options: WorkerOptions, owner: Owner | None, protocol: GroupProtoc
 class Worker:
     """One member of the consumer group that shares a topic's partitions.
 
-    `run` connects, and returns when `stop` is set, with everything that was folded committed. `told` is called with
-    the status once a second, whatever Redis says, and with the account that it is of; `beaten` after each heartbeat
-    that Redis has.
+    `run` connects, and returns when `stop` is set, with everything that was folded committed. `told` is called with the
+    status once a second, whatever Redis answers, and with its account; `beaten` after each heartbeat that Redis has.
     """
 
     def __init__(
@@ -149,7 +148,7 @@ class Worker:
             self._session = None
 
     def _waits(self, error: Exception) -> None:
-        """Say, where it is time, what is waited for: else nobody would hear of a worker that stands still."""
+        """Report, where it is time, what is waited for: otherwise nobody would notice a worker that stands still."""
         self._account.note_waiting(error)
         if self._beat.is_due():
             self._tell(self._session)

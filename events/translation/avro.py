@@ -25,7 +25,7 @@ _LARGEST_SCHEMA = 4 * 1024 * 1024
 
 
 class AvroDecoder:
-    """Decodes messages by the schemas of a registry, which is asked once for each.
+    """Decodes messages by the schemas of a registry, which is asked once for each schema.
 
     `registry` is its URL, with `user:password@` before the host where it asks for them (Basic). Raises
     MissingExtraError where fastavro is not installed.
@@ -58,11 +58,11 @@ class AvroDecoder:
             raise UnfitError(f"not Avro of schema {number}: {type(error).__name__}: {error}") from error
 
     def _ask(self, number: int) -> Any:
-        asked = urllib.request.Request(f"{self._registry}/schemas/ids/{number}", headers=self._headers)  # noqa: S310
+        request = urllib.request.Request(f"{self._registry}/schemas/ids/{number}", headers=self._headers)  # noqa: S310
         try:
-            with urllib.request.urlopen(asked, timeout=_PATIENCE_S) as answer:  # noqa: S310 - the owner's setting
-                told = json.loads(answer.read(_LARGEST_SCHEMA))
-            return self._fastavro.parse_schema(json.loads(told["schema"]))
+            with urllib.request.urlopen(request, timeout=_PATIENCE_S) as answer:  # noqa: S310 - the owner's setting
+                document = json.loads(answer.read(_LARGEST_SCHEMA))
+            return self._fastavro.parse_schema(json.loads(document["schema"]))
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 raise UnfitError(f"schema {number} is not in the registry") from error

@@ -1,4 +1,4 @@
-"""Where the columns of an event are in the messages of a topic of another shape, as a TOML file says it.
+"""Where the columns of an event are in the messages of a topic of another shape, as a TOML file declares.
 
 topic = "shop-orders"
 each = "lines"                          # a list in the message: an event for each of its elements
@@ -35,7 +35,7 @@ _SomeText = Annotated[str, msgspec.Meta(min_length=1)]
 class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A column's value: at a path (several are joined by "-"), or always the same `value`.
 
-    Where there are `values`, what is found is one of them, and stands for what it is mapped to.
+    Where there are `values`, the value found is one of them, and is replaced by what it is mapped to.
     """
 
     path: str | tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Moment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When an event was: `form` is iso, unix, unix_ms, unix_us, or strptime's codes; `zone` is that of local times.
 
-    Of a local time that the clocks repeat or leave out the standard time is meant.
+    A local time that the clocks repeat or leave out is read as standard time.
     """
 
     path: _SomeText
@@ -82,8 +82,8 @@ class LiveMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     def field(self, name: str) -> Field:
         """Return where a column is."""
-        found = self.event[name]
-        return found if isinstance(found, Field) else Field(found)
+        declared = self.event[name]
+        return declared if isinstance(declared, Field) else Field(declared)
 
 
 def load_live_mapping(path: Path, schema: Schema) -> LiveMapping:
@@ -103,7 +103,7 @@ def load_live_mapping(path: Path, schema: Schema) -> LiveMapping:
 
 
 def _faults(mapping: LiveMapping, schema: Schema) -> Iterator[tuple[tuple[str, ...], str]]:
-    """What is wrong, and where."""
+    """Yield what is wrong, and where."""
     columns = {*_ALWAYS, *schema.columns}
     for name in mapping.event:
         place, field = ("event", name), mapping.field(name)
@@ -116,14 +116,14 @@ def _faults(mapping: LiveMapping, schema: Schema) -> Iterator[tuple[tuple[str, .
             if kind is not None and kind not in schema.type_names:
                 yield place, f"{kind!r:.80} is no declared type; there are {', '.join(schema.type_names)}"
         yield from ((place, _NO_LIST.format(path)) for path in field.paths if path.startswith(".") and not mapping.each)
-    for name in ("event_type", *schema.keys, *(one.name for one in schema.measures if one.default is None)):
+    for name in ("event_type", *schema.keys, *(measure.name for measure in schema.measures if measure.default is None)):
         if name not in mapping.event:
             yield ("event",), f"it says nothing of {name}, which every event has"
     if mapping.time.path.startswith(".") and not mapping.each:
         yield ("time", "path"), _NO_LIST.format(mapping.time.path)
-    for one in mapping.ignore:
-        if one.path.startswith("."):
-            yield ("ignore",), f"{one.path}: is of an element of a list, and messages are ignored whole"
+    for ignored in mapping.ignore:
+        if ignored.path.startswith("."):
+            yield ("ignore",), f"{ignored.path}: is of an element of a list, and messages are ignored whole"
     try:
         ZoneInfo(mapping.time.zone)
     except (OSError, ValueError, ZoneInfoNotFoundError):
@@ -131,6 +131,6 @@ def _faults(mapping: LiveMapping, schema: Schema) -> Iterator[tuple[tuple[str, .
 
 
 _ALWAYS = ("event_id", "event_type", "session_id")
-"""What is filled beside the declared columns."""
+"""Columns that can be filled beside the declared ones."""
 
 _NO_LIST = "{} is of an element of a list, and `each` names none"

@@ -34,7 +34,7 @@ _AT_ONCE = 500
 """Messages passed on in one transaction."""
 
 _WAIT_S = 0.5
-"""The longest wait for messages before the stop is looked at."""
+"""The longest wait for messages between two looks at `stop`."""
 
 _TRANSACTION_S = 10.0
 """A transaction that takes longer has failed; readers wait as long for one whose relay is dead."""
@@ -48,9 +48,9 @@ _LARGEST_LETTER = 900_000
 
 @dataclass(frozen=True, kw_only=True)
 class RelayOptions:
-    """What is read, and the topic that events go to, which is made with so many `partitions`.
+    """What is read, and the topic of the events, which is made with so many `partitions`.
 
-    The name of who reads is this relay's among those of its group, and stays over its restarts.
+    The reader's name is this relay's among those of its group, and stays over its restarts.
     """
 
     reading: ConsumerOptions
@@ -68,7 +68,7 @@ class Passed:
 
 
 class Relay:
-    """Passes on what comes, until it is stopped; goes on where it was after whatever happened."""
+    """Passes on what arrives until it is stopped; after any failure it continues where it was."""
 
     def __init__(self, options: RelayOptions, translator: Translator) -> None:
         self._options = options
@@ -81,7 +81,7 @@ class Relay:
             patiently(lambda: self._session(stop), stop)
 
     def _session(self, stop: threading.Event) -> None:
-        """Pass on with one pair of clients. Raises UnavailableError where another pair must go on."""
+        """Pass on with one pair of clients. Raises UnavailableError where another pair must continue."""
         options, reading = self._options, self._options.reading
         consumer = producer = None
         try:
@@ -102,15 +102,15 @@ class Relay:
                 consumer.close()
 
     def _read(self, consumer: Consumer) -> list[Message]:
-        """Return what has come; what cannot be read is one message, which says so, and is passed by."""
+        """Return what has arrived; what cannot be read becomes one message that says so, and is skipped."""
         reading, messages = self._options.reading, []
         for answer in consumer.consume(_AT_ONCE, _WAIT_S):
             error = answer.error()
             if error is None:
                 messages.append(message_of(answer, largest=_LARGEST))
             elif error.code() in UNREADABLE:
-                there = answer.partition(), answer.offset()
-                messages.append(passed_by(reading.consumer(), reading.topic, *there, error.str()))
+                place = answer.partition(), answer.offset()
+                messages.append(passed_by(reading.consumer(), reading.topic, *place, error.str()))
                 consumer.seek(TopicPartition(reading.topic, messages[-1].partition, messages[-1].offset + 1))
             elif error.code() not in PASSING:
                 raise KafkaException(error)
@@ -121,14 +121,14 @@ class Relay:
         producer.begin_transaction()
         ends: dict[int, int] = {}
         for message in messages:
-            made = self._made(message)
+            outcome = self._outcome(message)
             counts.messages += 1
-            if isinstance(made, Rejection):
+            if isinstance(outcome, Rejection):
                 counts.letters += 1
-                self._send_letter(message, made, producer)
+                self._send_letter(message, outcome, producer)
             else:
-                counts.events += len(made)
-                for key, value in made:
+                counts.events += len(outcome)
+                for key, value in outcome:
                     producer.produce(options.topic, value, key)
             producer.poll(0)
             ends[message.partition] = message.offset + 1
@@ -139,7 +139,7 @@ class Relay:
         self.passed.events += counts.events
         self.passed.letters += counts.letters
 
-    def _made(self, message: Message) -> list[tuple[bytes, bytes]] | Rejection:
+    def _outcome(self, message: Message) -> list[tuple[bytes, bytes]] | Rejection:
         if refusal := message.refusal():
             return refusal
         return self._translate(message.value, f"{message.topic}-{message.partition}-{message.offset}")
@@ -148,8 +148,8 @@ class Relay:
         headers = [*headers_of(message.topic, message.partition, message.offset, rejection), *message.cut]
         key, value = message.key, message.value
         if len(key or b"") + len(value or b"") > _LARGEST_LETTER:
-            (key, of_key), (value, of_value) = cut("key", key), cut("value", value)
-            headers += of_key + of_value
+            (key, key_headers), (value, value_headers) = cut("key", key), cut("value", value)
+            headers += key_headers + value_headers
         producer.produce(dead_letter_topic(self._options.topic), value, key, headers=headers)
 
     def _reading(self) -> dict[str, Any]:
@@ -159,7 +159,7 @@ class Relay:
         reading = self._options.reading
         return {
             **reading.client(),
-            # What another of this name has begun and not ended is aborted.
+            # Transactions that an earlier one of this name has begun and not ended are aborted.
             "transactional.id": f"{reading.group}-{reading.name}",
             "transaction.timeout.ms": int(_TRANSACTION_S * 1000),
             "partitioner": "murmur2_random",  # that of the producer: one user's events are in one partition

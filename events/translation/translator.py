@@ -1,4 +1,4 @@
-"""One message of another shape to the events that it tells of."""
+"""Translates one message of another shape into events."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ from events.translation.mapping import Field, LiveMapping, Moment
 __all__ = ["MOST_EVENTS", "Translator", "json_value"]
 
 MOST_EVENTS = 10_000
-"""A message of more events is refused."""
+"""The most events of a message; one with more is refused."""
 
 _UNITS = {"unix": MICROS, "unix_ms": 1_000, "unix_us": 1}
 
@@ -47,7 +47,7 @@ class Translator:
         texts = {"event_id", "event_type", "session_id", *schema.keys, *schema.labels}
         self._columns = {name: _column(name, mapping.field(name), text=name in texts) for name in mapping.event}
         self._moment = _moment(mapping.time)
-        self._ignored = [(_finder(one.path), frozenset(one.values)) for one in mapping.ignore]
+        self._ignored = [(_finder(ignored.path), frozenset(ignored.values)) for ignored in mapping.ignore]
 
     def __call__(self, raw: bytes | None, place: str) -> list[tuple[bytes, bytes]] | Rejection:
         """Return key and value of each event of a message; a Rejection where one of them cannot be made.
@@ -58,7 +58,7 @@ class Translator:
             if raw is None:
                 raise UnfitError("the message has no value")
             message = self._decode(raw)
-            return [self._made(message, element, f"{place}-{at}") for at, element in self._elements(message)]
+            return [self._made(message, element, f"{place}-{number}") for number, element in self._elements(message)]
         except (msgspec.ValidationError, UnfitError) as error:
             return Rejection("invalid", str(error))
 
@@ -88,7 +88,7 @@ class Translator:
 
 
 def _column(name: str, field: Field, *, text: bool) -> _Find:
-    """Return how a column's value is found."""
+    """Return a function that finds a column's value."""
     if field.value is not None:
         value = _text(field.value) if text else field.value
         return lambda _message, _element: value
@@ -97,15 +97,15 @@ def _column(name: str, field: Field, *, text: bool) -> _Find:
         return finders[0]
 
     def find(message: Any, element: Any) -> str | None:
-        parts = [_text(each(message, element)) for each in finders]
+        parts = [_text(finder(message, element)) for finder in finders]
         if None in parts:
             return None
-        found = "-".join(part for part in parts if part is not None)
+        joined = "-".join(part for part in parts if part is not None)
         if not field.values:
-            return found
-        if found not in field.values:
-            raise UnfitError(f"{name}: {found!r:.80} is none of the values that the mapping knows")
-        return field.values[found]
+            return joined
+        if joined not in field.values:
+            raise UnfitError(f"{name}: {joined!r:.80} is none of the values that the mapping knows")
+        return field.values[joined]
 
     return find
 
@@ -123,7 +123,7 @@ def _text(value: Any) -> str | None:
 
 
 def _finder(path: str) -> _Find:
-    """Return what finds the value at a path: keys and, of lists, numbers from 0, with dots between them."""
+    """Return a function that finds the value at a path: keys and, of lists, numbers from 0, with dots between them."""
     of_element = path.startswith(".")
     steps = path.removeprefix(".").split(".")
 
@@ -142,7 +142,7 @@ def _finder(path: str) -> _Find:
 
 
 def _moment(moment: Moment) -> Callable[[Any, Any], datetime]:
-    """Return how an event's time is found and read, as a time with a zone."""
+    """Return a function that finds and reads an event's time, with a zone."""
     find, form, zone = _finder(moment.path), moment.form, ZoneInfo(moment.zone)
 
     def read(message: Any, element: Any) -> datetime:
@@ -173,5 +173,5 @@ def _of_number(value: Any, unit_us: int) -> datetime:
 
 def _standard(time: datetime, zone: ZoneInfo) -> datetime:
     """Return a local time in its zone: standard time, where the clocks repeat it or leave it out."""
-    both = [time.replace(tzinfo=zone, fold=fold) for fold in (0, 1)]
-    return min(both, key=lambda one: one.utcoffset() or timedelta())
+    candidates = [time.replace(tzinfo=zone, fold=fold) for fold in (0, 1)]
+    return min(candidates, key=lambda candidate: candidate.utcoffset() or timedelta())

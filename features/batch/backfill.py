@@ -55,12 +55,12 @@ class Backfilled(NamedTuple):
 
 
 Lists = Callable[[ir.Table, Sequence[str], Sequence[str], Mapping[str, str]], ir.Table]
-"""Makes of a table a row for each of its `keys`, with a list of each column under its new name, all lists of a row in
-the order of the columns that are named third, which are unique among a row's."""
+"""Groups a table by `keys` (second) and collects each column under its new name (fourth) in a list; all lists of a row
+are in the order of the columns that are named third, which are unique among a row's."""
 
 
 def ordered_lists(table: ir.Table, keys: Sequence[str], order: Sequence[str], columns: Mapping[str, str]) -> ir.Table:
-    """Make lists on an engine that collects in an order."""
+    """Make lists on an engine whose collect takes an order."""
     by = [table[name] for name in order]
     lists = {name: table[column].collect(order_by=by, include_null=True) for name, column in columns.items()}
     return table.group_by(keys).aggregate(**lists)
@@ -189,9 +189,9 @@ def _tiles(events: ir.Table, tile_set: TileSet, keys: list[str], place: int, lis
 def _first(events: ir.Table, where: Where, topic: str, keys: list[str], place: int) -> ir.Table:
     """Find where in the topic an entity saw its first event of a kind; null where it saw one before the topic."""
     meeting = _meeting(events, where)
-    here = meeting.source == topic
+    in_topic = meeting.source == topic
     spot = ibis.struct({"partition": meeting.partition, "offset": meeting["offset"]})
-    pairs = meeting.group_by(keys).aggregate(spot=spot.min(where=here), before=(~here).any())
+    pairs = meeting.group_by(keys).aggregate(spot=spot.min(where=in_topic), before=(~in_topic).any())
     return pairs.filter(~pairs.before).select(*keys, **{f"first_{place}": pairs.spot})
 
 
@@ -200,20 +200,22 @@ def _meeting(events: ir.Table, where: Where) -> ir.Table:
 
 
 _SEEN = ("seen_partitions", "seen_forgotten", "seen_ids", "seen_offsets", "seen_times")
-"""Lists of what an entity's topic brought lately, in one order; `seen_forgotten` repeats itself in a partition."""
+"""Lists of the events that an entity's topic lately brought, in one order; `seen_forgotten` is equal in a partition."""
 
 
 def _seen(events: ir.Table, topic: str, keys: list[str], within_s: int, lists: Lists) -> ir.Table:
     """Find the events that `features.seen` remembers, and the last offset of those that it does not, or -1."""
-    here = events.filter(events.source == topic).mutate(at_s=(events.arrived_us - events.arrived_us % MICROS) // MICROS)
+    recent = events.filter(events.source == topic).mutate(
+        at_s=(events.arrived_us - events.arrived_us % MICROS) // MICROS
+    )
     order = ibis.cumulative_window(group_by=[*keys, "partition"], order_by="offset")
-    here = here.mutate(time_s=here.at_s.max().over(order))
+    recent = recent.mutate(time_s=recent.at_s.max().over(order))
     whole = ibis.window(group_by=[*keys, "partition"])
     back = ibis.window(group_by=[*keys, "partition"], order_by=ibis.desc("offset"))
-    here = here.mutate(now_s=here.time_s.max().over(whole), later=ibis.row_number().over(back))
-    here = here.mutate(kept=(here.now_s - here.time_s < within_s) & (here.later < MOST_SEEN))
-    gone = ibis.ifelse(here.kept, ibis.literal(-1, "int64"), here["offset"])
-    kept = here.mutate(forgotten=gone.max().over(whole)).filter(ibis._.kept)
+    recent = recent.mutate(now_s=recent.time_s.max().over(whole), later=ibis.row_number().over(back))
+    recent = recent.mutate(kept=(recent.now_s - recent.time_s < within_s) & (recent.later < MOST_SEEN))
+    gone = ibis.ifelse(recent.kept, ibis.literal(-1, "int64"), recent["offset"])
+    kept = recent.mutate(forgotten=gone.max().over(whole)).filter(ibis._.kept)
     columns = ("partition", "forgotten", "event_id", "offset", "time_s")
     return lists(kept, keys, ["partition", "offset"], dict(zip(_SEEN, columns, strict=True)))
 

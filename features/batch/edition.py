@@ -1,4 +1,4 @@
-"""Make another edition of the states from the log beside the live one, and bring it to where the log ends."""
+"""Builds another edition of the states from the log beside the live one, and brings it to the end of the log."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -17,12 +17,12 @@ from features.state.fold import Fold
 
 __all__ = ["Source", "build_edition", "catch_up", "lacking"]
 
-_TOLD = 1_000
-"""States between two words about progress."""
+_REPORT_EVERY = 1_000
+"""States between two reports of progress."""
 
 
 class Source(Protocol):
-    """What makes states of the log: an engine that reads all of it, or one that merges what it has kept."""
+    """Makes states of the log: an engine that reads all of it, or one that merges what it has stored."""
 
     def entities(self) -> dict[str, int]:
         """Return how many entities of each kind the log has."""
@@ -43,8 +43,8 @@ def build_edition(
 
     `source` opens what makes the states of the log as it is then. `write`, where it is given, folds and writes the
     states of a kind elsewhere instead. Events that come into the log meanwhile may be in some states and not in others:
-    fences tell, and they are folded once by whoever goes on from the edition's marks. `progress` is called with the
-    number of states made so far.
+    fences tell, and they are folded once by the worker that continues from the edition's marks. `progress` is called
+    with the number of states made so far.
     """
     edition.states.clear()
     inventory = edition.states.inventory
@@ -55,10 +55,10 @@ def build_edition(
         for entity in edition.plan.entities:
             counts[entity.entity] = sum(write(entity))
             progress(sum(counts.values()))
-        inventory.vouch(counts)  # whoever did a part of it again has counted fewer
+        inventory.vouch(counts)  # a part that was done again was counted lower
     else:
         made = _counted(progress)
-        # Opened when the ends are known: what comes later may be in the states, and is in no mark.
+        # Opened when the ends are known: what arrives later may be in the states, and is in no mark.
         with source() as engine:
             for entity in edition.plan.entities:
                 materialize(edition.states, made(engine.states(entity)), entity, log)
@@ -79,11 +79,11 @@ def lacking(edition: Opened, log: EventLog) -> dict[int, range]:
 
 
 def catch_up(edition: Opened, log: EventLog) -> int:
-    """Fold what an edition lacks of the log; return how many offsets that were. Raises DataError as `lacking`."""
+    """Fold what an edition lacks of the log; return the number of offsets. Raises DataError as `lacking`."""
     topic, folded = _newest(log), 0
     fold = Fold(edition.plan, edition.states, topic, store=edition.states)
     for partition, offsets in lacking(edition, log).items():
-        for some in replay(
+        for batch in replay(
             fold,
             log,
             states=edition.states,
@@ -92,20 +92,20 @@ def catch_up(edition: Opened, log: EventLog) -> int:
             partition=partition,
             offsets=offsets,
         ):
-            edition.marks.write(topic, {partition: some[-1].offset + 1})
+            edition.marks.write(topic, {partition: batch[-1].offset + 1})
         edition.marks.write(topic, {partition: offsets.stop})
         folded += len(offsets)
     return folded
 
 
 def _counted(progress: Callable[[int], None]) -> Callable[[Iterable[Backfilled]], Iterator[Backfilled]]:
-    """Return a function that passes states on, and tells how many it has."""
+    """Return a function that passes states on, and reports how many it has passed."""
     number = count(1)
 
     def passed(states: Iterable[Backfilled]) -> Iterator[Backfilled]:
         for state in states:
-            if (at := next(number)) % _TOLD == 0:
-                progress(at)
+            if (total := next(number)) % _REPORT_EVERY == 0:
+                progress(total)
             yield state
 
     return passed

@@ -21,7 +21,7 @@ from features.batch.backfill import Backfilled, state_rows
 from features.batch.queries import FACTS, LOG, SPINE, states_sql, values_sql
 from features.plan.plan import EntityPlan, Plan
 
-if TYPE_CHECKING:  # it is slow to import, and who makes states anew does without
+if TYPE_CHECKING:  # it is slow to import, and not needed to rebuild states
     import pandas as pd
 
 __all__ = [
@@ -38,7 +38,7 @@ __all__ = [
 
 
 MEMORY = "4GB"
-"""What DuckDB may use, where nobody says."""
+"""DuckDB's memory by default."""
 
 _UNITS = {unit: 1024**power for power, unit in enumerate(("bytes", "KiB", "MiB", "GiB", "TiB"))}
 
@@ -60,7 +60,7 @@ class Engine(Protocol):
     def events(self) -> ir.Table:
         """Return the log, every offset once: its columns, `time_us` and `arrived_us`, with measures in integer units.
 
-        An event of which nobody says when it arrived did so at its own time.
+        An event whose time of arrival is unknown arrived at its own time.
         """
 
     def values(self, plan: Plan, entity: str, spine: "pd.DataFrame", names: Iterable[str]) -> pa.Table:
@@ -106,23 +106,24 @@ class DuckDBEngine:
     def events(self) -> ir.Table:
         """Return the log, every offset once: its columns, `time_us` and `arrived_us` (int64), with measures in units.
 
-        These are decimals without a fraction.
+        Measures are decimals without a fraction.
         """
         with self._reading():
             return self.connection.sql(self._facts(self.scan()))
 
     def _facts(self, source: str, where: str = "TRUE") -> str:
         exact = [
-            f"CAST({_quoted(one.name) if one.is_whole else f'round_even({_quoted(one.name)} * {one.unit}, 0)'} "
-            f"AS DECIMAL(38, 0)) AS {_quoted(one.name)}"
-            for one in self.log.schema.measures
+            "CAST("
+            f"{_quoted(column.name) if column.is_whole else f'round_even({_quoted(column.name)} * {column.unit}, 0)'} "
+            f"AS DECIMAL(38, 0)) AS {_quoted(column.name)}"
+            for column in self.log.schema.measures
         ]
         replaced = f"REPLACE ({', '.join(exact)})" if exact else ""
         times = "epoch_us(timestamp) AS time_us, epoch_us(coalesce(arrived, timestamp)) AS arrived_us"
         return f"SELECT * {replaced}, {times} FROM {source} WHERE {where}"  # noqa: S608 - ours
 
     def _view(self, where: str = "TRUE") -> None:
-        """Let the events that meet a condition be the table that queries read."""
+        """Make the events that meet a condition the table that queries read."""
         with self._reading():
             self._name(FACTS, self._facts(self.scan(), where))
 
@@ -190,7 +191,7 @@ class DuckDBEngine:
         return answer
 
     def entities(self) -> dict[str, int]:
-        """How many entities of each kind the log has."""
+        """Return how many entities of each kind the log has."""
         entities = self.log.schema.entities
         counts = ", ".join(
             f"count(DISTINCT ({key_list(entity.join_keys)})) FILTER ({no_nulls(entity.join_keys)})"
@@ -209,8 +210,11 @@ class DuckDBEngine:
             yield from self._states(entity_plan)
 
     def states_of(self, entity_plan: EntityPlan, ids: Sequence[tuple[str, ...]]) -> Iterator[Backfilled]:
-        """The states of some entities of a kind, by their join keys, folded from the whole log; of those it knows."""
-        wanted = {key: pa.array([one[at] for one in ids], pa.string()) for at, key in enumerate(entity_plan.join_keys)}
+        """Yield the states of some entities of a kind, by their join keys, from the whole log; none of unknown ones."""
+        wanted = {
+            key: pa.array([entity_ids[place] for entity_ids in ids], pa.string())
+            for place, key in enumerate(entity_plan.join_keys)
+        }
         self.connection.con.register("wanted", pa.table(wanted))
         self._view(_among(entity_plan, "wanted"))
         yield from self._states(entity_plan)
@@ -218,8 +222,8 @@ class DuckDBEngine:
     def _states(self, entity_plan: EntityPlan) -> Iterator[Backfilled]:
         topic = newest_topic(self.log.sources())
         with self._reading():
-            found = self.connection.raw_sql(states_sql(entity_plan, topic))
-            yield from state_rows(found.fetch_record_batch(_ROWS), entity_plan, topic)
+            result = self.connection.raw_sql(states_sql(entity_plan, topic))
+            yield from state_rows(result.fetch_record_batch(_ROWS), entity_plan, topic)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -263,7 +267,7 @@ def no_nulls(keys: Iterable[str]) -> str:
 
 
 def _among(plan: EntityPlan, table: str) -> str:
-    """Return the SQL condition that an event is of one of the entities that a table lists."""
+    """Return the SQL condition that an event is of one of the entities in a table."""
     keys = key_list(plan.join_keys)
     return f"({keys}) IN (SELECT ({keys}) FROM {table})"  # noqa: S608 - ours
 

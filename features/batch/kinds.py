@@ -95,7 +95,7 @@ def _whole(halves: dict[str, Any], _parameter: int) -> int:
 
 
 def _listed(summary: Callable[[int], Summary]) -> BatchKind:
-    """Return the kind of a list: the engine collects times and values, and they are put in as events would be."""
+    """Return the kind of a list: the engine collects times and values, which are then put in as events would be."""
 
     def collected(table: Any, value: Any, where: Any) -> Any:
         return ibis.struct({"time": table.time_us, "value": table.time_us if value is None else value}).collect(
@@ -140,7 +140,7 @@ def _edge(total: Callable[[Any], Any], pick: str) -> BatchKind:
 
     return BatchKind(
         fold=lambda table, value, where: getattr(edge(table, value), pick)(where=where),
-        slot=lambda found, _: [found["time"], found["id"], int(found["value"])],
+        slot=lambda edge, _: [edge["time"], edge["id"], int(edge["value"])],
         input=lambda table, value, _anchor: edge(table, value),
         blank=_null(f"struct<time: int64, id: string, value: {EXACT}>"),
         total=total,

@@ -63,7 +63,7 @@ def require_partitions(states: States, log: Log) -> None:
 
 
 def _touched_by_all(schema: Schema) -> Sequence[Entity]:
-    """Return entities of which every event touches one: if possible the one that has the fewest states."""
+    """Return entities of which every event touches at least one: if possible a single one, with the fewest states."""
     of_keys = [entity for entity in schema.entities if set(entity.join_keys) <= set(schema.keys)]
     of_keys.sort(key=lambda entity: (len(entity.join_keys), schema.ordered_by in entity.join_keys))
     return of_keys[:1] or schema.entities
@@ -86,7 +86,7 @@ class _Materializer:
         while batch := list(islice(items, _BATCH)):
             written, ahead = self._write(batch)
             counts = MaterializeCounts(counts.written + written, counts.ahead + ahead)
-            self._states.note_event(max(one.last_event_us for one in batch))
+            self._states.note_event(max(item.last_event_us for item in batch))
         if isinstance(self._states, OnlineStates):
             self._states.inventory.vouch_more(self._entity, self._created)
         _refuse_foreign(self._log, self._topic, self._left)
@@ -94,7 +94,7 @@ class _Materializer:
 
     def _write(self, batch: list[Backfilled]) -> tuple[int, int]:
         written = ahead = created = 0
-        waiting = {one.key: one for one in batch}
+        waiting = {item.key: item for item in batch}
         for _ in range(_MOST_TRIES):
             writes = {}
             for key, stored in zip(waiting, self._states.read(list(waiting)), strict=True):
@@ -130,11 +130,11 @@ class _Materializer:
     def _refuse_lowering(self, key: EntityKey, stored: bytes, rebuilt: bytes) -> None:
         if stored == rebuilt:
             return
-        shown = None
+        lowered = None
         with suppress(*DAMAGE):  # another layout, or damaged: it is replaced
-            shown = self._algebra.beyond(self._algebra.decode(stored), self._algebra.decode(rebuilt))
-        if shown is not None:
-            aggregate, ours, theirs = shown
+            lowered = self._algebra.beyond(self._algebra.decode(stored), self._algebra.decode(rebuilt))
+        if lowered is not None:
+            aggregate, ours, theirs = lowered
             raise DataError(
                 f"{key.entity} {' '.join(key.ids)}: {aggregate} is {ours} in Redis, and {theirs} by the event log "
                 f"{self._log}, which lacks events that were counted; no state was lowered. Give this home the "
@@ -152,9 +152,9 @@ def _refuse_foreign(log: Log, topic: bytes, offsets: dict[int, int]) -> None:
     """Raise DataError where states hold offsets of a partition that is absent from the log."""
     foreign = sorted(offsets.keys() - log.ends(topic_source(topic)).keys()) if offsets else []
     if foreign:
-        named = ", ".join(f"partition {partition} (up to offset {offsets[partition]})" for partition in foreign)
+        listed = ", ".join(f"partition {partition} (up to offset {offsets[partition]})" for partition in foreign)
         raise DataError(
-            f"states in Redis hold events of {topic_source(topic)}, {named}, of which the event log {log} has "
+            f"states in Redis hold events of {topic_source(topic)}, {listed}, of which the event log {log} has "
             "nothing: a worker of another home has consumed them, or the files are gone. They were left as they "
             "are. Give the homes one log, or run this in that home; a worker that has only just begun here writes its "
             "first file within seconds: run again then"

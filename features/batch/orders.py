@@ -1,7 +1,7 @@
-"""Values of orders at every row of a spine: the orders of each moment, made once for all values that are asked of them.
+"""Values of orders at every row of a spine: the orders of each moment, computed once for all values that are requested.
 
-A later event of an order takes the place of an earlier one, so an event counts as its order's last from its time until
-the next. So a moment is joined to an entity's orders up to then, not to its events.
+A later event of an order replaces an earlier one, so an event counts as its order's last from its time until the next.
+So a moment is joined to an entity's orders up to then, not to its events.
 """
 
 from collections.abc import Sequence
@@ -26,8 +26,8 @@ def order_values(
     moments = spine.select(*keys, now=spine.time_us).distinct()
     orders = _orders(_ends(facts, keys, aggregate), moments, keys, aggregate.parameter)
     values = orders.group_by("now", *keys).aggregate(**{name: _value(orders, value) for name, value in wanted})
-    asked = spine.select(*keys, "row", now=spine.time_us)
-    return asked.inner_join(values, ["now", *keys]).select("row", *[name for name, _ in wanted])
+    rows = spine.select(*keys, "row", now=spine.time_us)
+    return rows.inner_join(values, ["now", *keys]).select("row", *[name for name, _ in wanted])
 
 
 def _ends(facts: ir.Table, keys: list[str], aggregate: Aggregate) -> ir.Table:
@@ -39,10 +39,10 @@ def _ends(facts: ir.Table, keys: list[str], aggregate: Aggregate) -> ir.Table:
     events = meeting.select(*keys, at=meeting.time_us, order=meeting[aggregate.column]).distinct()
     events = events.mutate(tile=events["at"] - events["at"] % aggregate.parameter)
     events = events.mutate(loose=ibis.ifelse(events.order.isnull(), events.tile, ibis.null("int64")))
-    one = ibis.window(group_by=[*keys, "order", "loose"])
+    of_order = ibis.window(group_by=[*keys, "order", "loose"])
     in_time = ibis.window(group_by=[*keys, "order", "loose"], order_by="at")
     return events.mutate(
-        first=ibis.ifelse(events.order.isnull(), events["at"].min().over(one), ibis.null("int64")),
+        first=ibis.ifelse(events.order.isnull(), events["at"].min().over(of_order), ibis.null("int64")),
         until=events["at"].lead().over(in_time),
         order=events.order.fill_null(""),
     )

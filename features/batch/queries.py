@@ -1,6 +1,6 @@
-"""DuckDB's SQL of values and states over tables called `facts` and `spine`, each made once for a process.
+"""DuckDB's SQL of values and states over tables called `facts` and `spine`, each compiled once in a process.
 
-Ibis takes a second to make what DuckDB runs over a small log in a few hundredths.
+Ibis takes a second to compile what DuckDB runs over a small log in a few hundredths.
 """
 
 from functools import lru_cache

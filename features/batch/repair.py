@@ -1,14 +1,14 @@
-"""Making states anew that cannot be read, beside workers that go on folding.
+"""Rebuilds states that cannot be read, beside workers that go on folding.
 
     an entity's events in the log ─▶ state ─▶ folded on with what the topic holds beyond the log ─▶ compare-and-set
                                                   ▲────────── again where a worker was further ◀──────┘
 
 A new state may be ahead of the workers: its fence covers what they bring. What one of them could not fold into the
-damaged state after that, it names as set aside anew (`features.state.aside`), and it is made anew once more. What was
-sent again, and what is the first of a pair, is told by the states of others, as they are stored: they are whole.
+damaged state after that, it sets aside again (`features.state.aside`), and the state is rebuilt once more. Repeats, and
+the first event of a pair, are told by the stored states of other entities, which are whole.
 
-A state without which nothing can be folded, since it tells what was sent again, is made of the log alone: the workers,
-who have passed none of its events since, read again what is not committed.
+A state without which nothing can be folded, since it tells repeats, is made of the log alone: the workers, which have
+passed none of its events since, read again what is not committed.
 """
 
 import time
@@ -55,11 +55,11 @@ def remake(
     memory: str = MEMORY,
     again_s: float = 0.5,
 ) -> None:
-    """Make the states of entities anew from the log and `newer`; one without events has an empty state then.
+    """Rebuild the states of entities from the log and `newer`; one without events has an empty state then.
 
     `topic` is the id of the topic that workers fold. What `newer` returns first must begin where the log ended before
     this call, or earlier; and no later than everything is folded into `others`, the states of those entities that are
-    not set aside (None: theirs are made of the log as well). Where Redis or Kafka is away it is asked again after
+    not set aside (None: theirs are made of the log as well). Where Redis or Kafka is away it is tried again after
     `again_s` seconds, 20 times: what was read from the log holds. Raises DataError where the log has a hole or cannot
     be read, and UnavailableError where they stay away, or workers were always further.
     """
@@ -91,11 +91,11 @@ def remake_logged(
     found: Mapping[EntityKey, Stored],
     memory: str = MEMORY,
 ) -> frozenset[EntityKey]:
-    """Make states anew from the log alone; return those that are still what was `found`, in whose place they are put.
+    """Rebuild states from the log alone; return those that still are what was `found`, which are replaced.
 
-    For states that no worker can read, and passes no event of. To be called after another revision was begun
-    (`features.state.inventory`), so that whoever has folded more of them than the log holds reads that again. Raises
-    DataError where the log has a hole or cannot be read.
+    For states that no worker can read, or passes an event of. To be called after another revision was begun
+    (`features.state.inventory`), so that a worker that has folded more of them than the log holds reads that again.
+    Raises DataError where the log has a hole or cannot be read.
     """
     if not log.listing():
         return frozenset(found).difference(_put(states, found, MemoryStates(plan.schema)))
@@ -136,51 +136,53 @@ class _Remake:
         self._gather(keys)
 
     def fold(self, events: Sequence[Sourced]) -> None:
-        """Fold those of these events, and of earlier ones, that concern the entities, as far as workers may be."""
+        """Fold those of these and of earlier events that concern the entities, as far as workers may be."""
         wanted = self._keys
-        self._newer += [(one, self._keys_of(one)) for one in events]
-        concerned = [its for _, its in self._newer if not wanted.isdisjoint(its)]
+        self._newer += [(sourced, self._keys_of(sourced)) for sourced in events]
+        concerned = [keys for _, keys in self._newer if not wanted.isdisjoint(keys)]
         sees = {entity.entity for entity in self._plan.entities if entity.firsts or entity.remembers_s}
-        self._gather(self._not_stored({key for its in concerned for key in its if key.entity in sees}))
-        # All events of whoever tells repeats: those of others, too, are remembered and let some be forgotten.
-        tells = {key for its in concerned for key in its if self._plan.of(key.entity).remembers_s}
-        found = [one for one, its in self._newer if not (wanted.isdisjoint(its) and tells.isdisjoint(its))]
+        self._gather(self._not_stored({key for keys in concerned for key in keys if key.entity in sees}))
+        # All events of entities that tell repeats: those of others are remembered too, and displace earlier ones.
+        tells = {key for keys in concerned for key in keys if self._plan.of(key.entity).remembers_s}
+        relevant = [
+            sourced for sourced, keys in self._newer if not (wanted.isdisjoint(keys) and tells.isdisjoint(keys))
+        ]
         try:
-            self._fold.apply(found, settled=self._settled)
+            self._fold.apply(relevant, settled=self._settled)
         except UnsettledError as error:
-            # No worker is past this event before all that is before it is in the log.
-            self._fold.apply(found[: error.place], settled=self._settled)
+            # No worker passes this event before all earlier ones are in the log.
+            self._fold.apply(relevant[: error.place], settled=self._settled)
 
-    def _keys_of(self, one: Sourced) -> list[EntityKey]:
+    def _keys_of(self, sourced: Sourced) -> list[EntityKey]:
         """Return the entities of an event."""
-        named = ((touch.entity.name, touch.of(one.fact)) for touch in self._touches)
-        return [EntityKey(name, ids) for name, ids in named if ids is not None]
+        pairs = ((touch.entity.name, touch.of(sourced.fact)) for touch in self._touches)
+        return [EntityKey(name, ids) for name, ids in pairs if ids is not None]
 
     def write(self, states: States, keys: Sequence[EntityKey]) -> list[EntityKey]:
-        """Put the new states in the place of the stored ones; return those of which a worker has folded more."""
-        found = {}
+        """Replace the stored states by the new ones; return those of which a worker has folded more."""
+        replaced = {}
         ahead = []
         for key, before, new in zip(keys, states.read(keys), self.made.read(keys), strict=True):
             stored, made = Fence.decode_or_new(before.fence), Fence.decode_or_new(new.fence)
             if stored.topic == self._topic and stored.ahead_of(self._reach(made)):
                 ahead.append(key)
             else:
-                found[key] = before
-        return ahead + _put(states, found, self.made)
+                replaced[key] = before
+        return ahead + _put(states, replaced, self.made)
 
     def _not_stored(self, keys: Collection[EntityKey]) -> list[EntityKey]:
-        """Take the states of other entities as they are stored; return those whose cannot be read."""
+        """Take the stored states of other entities; return those that cannot be read."""
         missing = [key for key in keys if key not in self._gathered]
         if self._others is None:
             return missing
-        found = {
+        stored_states = {
             key: (NOTHING, stored.state, Fence.decode(stored.fence))
             for key, stored in zip(missing, self._others.read(missing), strict=True)
             if self._is_whole(key, stored)
         }
-        self.made.compare_and_set(found)
-        self._gathered.update(found)
-        return [key for key in missing if key not in found]
+        self.made.compare_and_set(stored_states)
+        self._gathered.update(stored_states)
+        return [key for key in missing if key not in stored_states]
 
     def _is_whole(self, key: EntityKey, stored: Stored) -> bool:
         try:
@@ -192,7 +194,7 @@ class _Remake:
             return False
 
     def _reach(self, made: Fence) -> Fence:
-        """Return how far a new state is: it has all that is logged, also where the last of that was removed."""
+        """Return how far a new state is: it has all that is logged, also where the last event of that was removed."""
         offsets = dict(made.offsets) if made.topic == self._topic else {}
         for partition, end in self._logged.items():
             offsets[partition] = max(end - 1, offsets.get(partition, -1))
@@ -204,17 +206,17 @@ class _Remake:
         for key in set(keys) - self._gathered:
             waiting[key.entity].append(key.ids)
         self._gathered.update(keys)
-        for entity, of_entity in waiting.items():
-            rest = iter(of_entity)
-            while some := list(islice(rest, _AT_ONCE)):
-                rebuilt = self._engine.states_of(self._plan.of(entity), some)
-                self.made.compare_and_set({one.key: (NOTHING, one.state, one.fence) for one in rebuilt})
+        for entity, entity_ids in waiting.items():
+            rest = iter(entity_ids)
+            while chunk := list(islice(rest, _AT_ONCE)):
+                rebuilt = self._engine.states_of(self._plan.of(entity), chunk)
+                self.made.compare_and_set({item.key: (NOTHING, item.state, item.fence) for item in rebuilt})
 
 
-def _put(states: States, found: Mapping[EntityKey, Stored], made: States) -> list[EntityKey]:
-    """Put the states that are made in the place of what was found; return those that were written meanwhile."""
+def _put(states: States, replaced: Mapping[EntityKey, Stored], made: States) -> list[EntityKey]:
+    """Replace states by those that are made; return those that were written meanwhile."""
     writes = {}
-    for (key, before), new in zip(found.items(), made.read(list(found)), strict=True):
+    for (key, before), new in zip(replaced.items(), made.read(list(replaced)), strict=True):
         fence = Fence.decode_or_new(new.fence)
         # Another generation: a worker that read the old state must not write over this one.
         fence = Fence(fence.topic, fence.offsets, Fence.decode_or_new(before.fence).generation + 1)

@@ -104,8 +104,8 @@ class _TimeLine:
                 total = total - column.arbitrary(where=running.probe == 1 + self._windows.index(window))
             totals[self._total_name(aggregate, window)] = total
         answer = running.group_by("row").aggregate(**totals)
-        for found in values_within(self._facts, self._spine, self._plan, self._within):
-            answer = answer.left_join(found, "row").drop("row_right")
+        for values in values_within(self._facts, self._spine, self._plan, self._within):
+            answer = answer.left_join(values, "row").drop("row_right")
         return answer
 
     @property
@@ -142,13 +142,13 @@ class _TimeLine:
         return facts.left_join(anchors, keys).drop(*[f"{key}_right" for key in keys])
 
     def _firsts(self) -> list[ir.Table]:
-        """Return, per distinct count, a row at the first event of its kind of the entity and each value."""
+        """Return, per distinct count, a row at an entity's first event of its kind with each value."""
         firsts = []
         for place, aggregate in enumerate(self._aggregates):
             if aggregate.kind == "distinct":
                 meeting = self._meeting(aggregate).drop_null(aggregate.column)
                 first = meeting.group_by([*self._keys, aggregate.column]).aggregate(time_us=meeting.time_us.min())
-                firsts.append(self._blank(first, _null("int64"), -1, one=place))
+                firsts.append(self._blank(first, _null("int64"), -1, counted=place))
         return firsts
 
     def _meeting(self, aggregate: Aggregate) -> ir.Table:
@@ -163,10 +163,10 @@ class _TimeLine:
             probes.append(self._blank(before, before.row, 1 + place))
         return probes
 
-    def _blank(self, table: ir.Table, row: ir.Value, probe: int, *, one: int | None = None) -> ir.Table:
-        """Return rows of `table` that add nothing to any total, except 1 to the total at index `one`."""
+    def _blank(self, table: ir.Table, row: ir.Value, probe: int, *, counted: int | None = None) -> ir.Table:
+        """Return rows of `table` that add nothing to any total, except 1 to the total at index `counted`."""
         blanks = {
-            name: ibis.literal(1, "int64") if place == one else _blank(a)
+            name: ibis.literal(1, "int64") if place == counted else _blank(a)
             for place, (a, name) in enumerate(zip(self._aggregates, self._inputs, strict=True))
         }
         return table.select(*self._keys, "time_us", row=row, probe=ibis.literal(probe, "int8"), **blanks)
@@ -220,10 +220,10 @@ def _slope(of: Any, slope: Slope, unit: int) -> Any:
     n, x, t, tt, tx = (
         of(a) for a in (slope.count, slope.total, slope.time_sum, slope.time_squares, slope.time_products)
     )
-    some = n.nullif(0).cast("float64")
-    q = (t.cast("float64") / some).round().cast("int64").cast(EXACT)
+    count = n.nullif(0).cast("float64")
+    q = (t.cast("float64") / count).round().cast("int64").cast(EXACT)
     rest = t - (q * n.cast(EXACT)).cast(EXACT)
-    beside = rest.cast("float64") / some
+    beside = rest.cast("float64") / count
     spread = (tt - (q * (t + rest).cast(EXACT)).cast(EXACT)).cast("float64") - rest.cast("float64") * beside
     rise = (tx - (q * x).cast(EXACT)).cast("float64") - x.cast("float64") * beside
     second = of(slope.first) - of(slope.first) % MICROS

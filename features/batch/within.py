@@ -59,7 +59,7 @@ def is_zero_over_nothing(expression: Any) -> bool:
 
 
 def values_within(facts: ir.Table, spine: ir.Table, plan: EntityPlan, expressions: Sequence[Any]) -> Iterator[ir.Table]:
-    """Yield tables of `row` and columns `within_N`, of all together one per expression; null where it has no events.
+    """Yield tables of `row` and columns `within_N`, over all tables one per expression; null where it has no events.
 
     The rows are those of the spine that have events for any of the table's.
     """
@@ -74,11 +74,11 @@ def values_within(facts: ir.Table, spine: ir.Table, plan: EntityPlan, expression
     for aggregate, values in orders.items():
         yield order_values(facts, spine, plan, aggregate, values)
     if parts:
-        # One below the other, and then turned, since a join for each makes a query that takes seconds to compile.
-        one = reduce(lambda left, right: left.union(right), parts)
-        yield one.group_by("row").aggregate(
+        # Stacked, and then pivoted: a join for each makes a query that takes seconds to compile.
+        stacked = reduce(lambda left, right: left.union(right), parts)
+        yield stacked.group_by("row").aggregate(
             **{
-                f"within_{place}": one.value.max(where=one.part == place)
+                f"within_{place}": stacked.value.max(where=stacked.part == place)
                 for place, part in enumerate(expressions)
                 if not isinstance(part, OrderValue)
             }
@@ -89,12 +89,12 @@ def _values(facts: ir.Table, spine: ir.Table, plan: EntityPlan, expression: Any)
     """Return `row` and `value` of an expression."""
     aggregate, window = _source(expression)
     start = start_of(spine.time_us, window) if window else spine.time_us - spine.time_us
-    asked = spine.select(*plan.join_keys, "row", start=start.cast("int64"), now=spine.time_us)
+    questions = spine.select(*plan.join_keys, "row", start=start.cast("int64"), now=spine.time_us)
     meeting = facts.filter(met(facts, aggregate.where)) if aggregate.where else facts
     value = meeting[aggregate.column] if aggregate.column else meeting.time_us
     events = meeting.select(*plan.join_keys, at=meeting.time_us, x=value).filter(ibis._.x.notnull())
-    on = [asked[key] == events[key] for key in plan.join_keys]
-    within = asked.inner_join(events, [*on, events["at"] >= asked.start, events["at"] <= asked.now])
+    on = [questions[key] == events[key] for key in plan.join_keys]
+    within = questions.inner_join(events, [*on, events["at"] >= questions.start, events["at"] <= questions.now])
     return _VALUES[type(expression)](within.select("row", "now", "at", "x"), expression, plan.unit)
 
 
@@ -126,13 +126,13 @@ def _nth_last(within: ir.Table, number: int) -> ir.Table:
 
 
 def _recent(within: ir.Table, recent: Recent, unit: _Unit) -> ir.Table:
-    found = _nth_last(within, recent.number)
-    return found.select("row", value=found.x.cast("float64") / unit(recent.aggregate))
+    nth = _nth_last(within, recent.number)
+    return nth.select("row", value=nth.x.cast("float64") / unit(recent.aggregate))
 
 
 def _since_recent(within: ir.Table, since: SinceRecent, _unit: _Unit) -> ir.Table:
-    found = _nth_last(within, since.number)
-    return found.select("row", value=(found.now - found["at"]).cast("float64") / since.unit_us)
+    nth = _nth_last(within, since.number)
+    return nth.select("row", value=(nth.now - nth["at"]).cast("float64") / since.unit_us)
 
 
 def _distinct(within: ir.Table, distinct: Distinct, _unit: _Unit) -> ir.Table:
@@ -163,8 +163,8 @@ def _session(within: ir.Table, session: SessionValue, _unit: _Unit) -> ir.Table:
         length = busy.cast("float64") / (gaps.begun.count() * session.unit_us).cast("float64")
         return gaps.group_by("row").aggregate(value=length)
     last = gaps.mutate(begun=gaps.begun.max().over(_BY_ROW), ended=gaps["at"].max().over(_BY_ROW))
-    here = (last["at"] >= last.begun) & (last.now - last.ended <= idle_us)
-    return last.group_by("row").aggregate(value=here.sum())
+    in_session = (last["at"] >= last.begun) & (last.now - last.ended <= idle_us)
+    return last.group_by("row").aggregate(value=in_session.sum())
 
 
 def _top(within: ir.Table, top: Top, _unit: _Unit) -> ir.Table:

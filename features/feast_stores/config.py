@@ -14,7 +14,7 @@ __all__ = ["StoreConfig", "entity_of", "home_of", "log_of", "plan_of"]
 
 
 class StoreConfig(Protocol):
-    """Of a store: the folder of Encore's state, and that of the project (empty: the package's own shop).
+    """Settings of a store: the folder of Encore's state, and that of the project (empty: the package's own shop).
 
     `storage` is where the event log is, as ENCORE_STORAGE says it (empty: in that folder).
     """

@@ -1,4 +1,4 @@
-"""Ids as they stand in a table: texts, numbers that stand for texts, and what is missing."""
+"""Ids as they are in a table: texts, numbers that stand for texts, and missing ones."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -19,7 +19,7 @@ _EXACT = 2**53
 
 
 def id_texts(column: "pd.Series") -> list[str | None]:
-    """A column's ids as the log has them; None where one is missing (None, NaN, NaT, NA or an empty text).
+    """Return a column's ids as the log has them; None where one is missing (None, NaN, NaT, NA or an empty text).
 
     A whole number is its digits, as a float too: pandas makes floats of integers beside a missing one, so 5.0 is "5".
     Raises DataError, with the row, for what is no id.
@@ -28,9 +28,9 @@ def id_texts(column: "pd.Series") -> list[str | None]:
 
 
 def rows_of_texts(rows: Any, columns: Collection[str]) -> Any:
-    """Rows of entities, as Feast takes them (dicts, or a mapping of lists), with the ids in `columns` by the same rule.
+    """Return rows of entities, as Feast takes them (dicts, or a mapping of lists), with `columns` by the same rule.
 
-    What Feast has made messages of already is left as it is.
+    Values of which Feast has made messages already are left as they are.
     """
     if isinstance(rows, Mapping):
         return {
@@ -40,13 +40,13 @@ def rows_of_texts(rows: Any, columns: Collection[str]) -> Any:
             for name, values in rows.items()
         }
     return [
-        {name: _online(value, name, row) if name in columns else value for name, value in one.items()}
-        for row, one in enumerate(rows)
+        {name: _online(value, name, row) if name in columns else value for name, value in entity_row.items()}
+        for row, entity_row in enumerate(rows)
     ]
 
 
 def _online(value: Any, column: str, row: int) -> Any:
-    """An id as Feast takes it: where it is missing an empty text, since Feast sorts them."""
+    """Return an id as Feast takes it: an empty text where it is missing, since Feast sorts them."""
     return value if isinstance(value, ValueProto) else _text(value, "entity_rows", column, row) or ""
 
 

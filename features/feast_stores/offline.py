@@ -75,8 +75,8 @@ class EncoreOfflineStore(OfflineStore):  # type: ignore[misc]
         time_column = infer_event_timestamp_from_entity_df(dict(entity_df.dtypes))
         times = _micros(entity_df, time_column)
         refs = [tuple(ref.split(":", 1)) for ref in feature_refs]
-        named = {f"{view}__{name}" if full_feature_names else name for view, name in refs}
-        if twice := sorted(named.intersection(map(str, entity_df.columns))):
+        output_names = {f"{view}__{name}" if full_feature_names else name for view, name in refs}
+        if twice := sorted(output_names.intersection(map(str, entity_df.columns))):
             raise DataError(
                 f"entity_df: the column {', '.join(twice)} has the name of a feature that is asked for; rename it, or "
                 "ask with full_feature_names=True"
@@ -205,10 +205,10 @@ class _Job(RetrievalJob):  # type: ignore[misc]
 
 
 def _entity(schema: Schema, join_keys: Iterable[str]) -> Entity:
-    found = schema.keyed_by(join_keys)
-    if found is None:
+    entity = schema.keyed_by(join_keys)
+    if entity is None:
         raise DataError(f"no Encore entity has the join keys {', '.join(sorted(join_keys))}")
-    return found
+    return entity
 
 
 def _alike(entity_df: pd.DataFrame, views: list[FeatureView]) -> pd.DataFrame:
@@ -233,7 +233,7 @@ def _spine(entity_df: pd.DataFrame, join_key_map: dict[str, str], entity: Entity
 
 
 def _values(engine: Engine, plan: Plan, entity: Entity, spine: pd.DataFrame, names: list[str]) -> pa.Table:
-    """The named features at every row of the spine, null where an id is missing."""
+    """Return the named features at every row of the spine, null where an id is missing."""
     whole = spine[list(entity.join_keys)].notna().all(axis="columns").to_numpy()
     computed = [name for name in names if name != STATE_FEATURE]
     if not computed:

@@ -63,7 +63,7 @@ class EncoreOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
 
     @property
     def access(self) -> RedisAccess:
-        """How Redis lets us in."""
+        """Authentication settings for Redis."""
         return RedisAccess(
             host=self.host,
             port=self.port,
@@ -85,7 +85,7 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         super().__init__()
         self._clock: Clock = wall_clock
         self._editions: Editions | None = None
-        self._told = b""
+        self._encoded = b""
         self._live: Opened | None = None
         self._values: dict[tuple[str, tuple[str, ...]], EntityValues] = {}
 
@@ -117,8 +117,8 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         names = tuple(requested_features or [feature.name for feature in table.features])
         values = self._entity_values(live, entity, names)
         return [
-            _row(one, values, names, now_us) if all(key.ids) else (None, None)
-            for key, one in zip(keys, stored, strict=True)
+            _row(state, values, names, now_us) if all(key.ids) else (None, None)
+            for key, state in zip(keys, stored, strict=True)
         ]
 
     def online_write_batch(
@@ -172,14 +172,14 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
             log = log_of(config.online_store, config.repo_path)
             Ownership(client, config.project).require(read_identity(log.storage))
             self._editions = Editions(client, config.project)
-        told = self._editions.told()
-        if self._live is None or told != self._told:
-            standing = Standing.decode(told) if told else None
+        encoded = self._editions.told()
+        if self._live is None or encoded != self._encoded:
+            standing = Standing.decode(encoded) if encoded else None
             if standing is not None and standing.live.plan:
                 self._live = self._editions.open(standing.live)
             else:
                 self._live = self._editions.opened(Edition(), plan_of(config.online_store, config.repo_path))
-            self._told = told
+            self._encoded = encoded
             self._values.clear()
         return self._live
 
@@ -195,7 +195,7 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
 
 
 def _id_columns(features: Any, schema: Schema) -> set[str]:
-    """The names under which ids may come: join keys, and what a feature service calls them."""
+    """Return the names under which ids may come: join keys, and what a feature service calls them."""
     projections = features.feature_view_projections if isinstance(features, FeatureService) else ()
     renamed = {name for projection in projections for name in projection.join_key_map.values()}
     return renamed.union(*(entity.join_keys for entity in schema.entities))
@@ -210,7 +210,7 @@ def _row(stored: Stored, values: EntityValues, names: tuple[str, ...], now_us: i
     try:
         return _sound_row(stored, values, names, now_us)
     except LayoutError:
-        raise  # so are all
+        raise  # all states are of another layout then
     except DAMAGE as error:
         _log.error("a %s state is answered as not found: %s", values.algebra.plan.entity, error)
         return None, None

@@ -23,25 +23,25 @@ class EncoreRegistryStore(RegistryStore):  # type: ignore[misc]
 
     def get_registry_proto(self) -> RegistryProto:
         """Return the registry. Raises FileNotFoundError where there is none, DataError where it was changed."""
-        found = RegistryProto()
-        found.ParseFromString(read_sealed(self._path))
-        return found
+        registry = RegistryProto()
+        registry.ParseFromString(read_sealed(self._path))
+        return registry
 
     def update_registry_proto(self, registry_proto: RegistryProto) -> None:
         """Write the registry and its seal."""
         registry_proto.version_id = str(uuid4())
         registry_proto.last_updated.FromDatetime(from_micros(wall_clock()))
-        write_sealed(self._path, registry_proto.SerializeToString(), _held(registry_proto))
+        write_sealed(self._path, registry_proto.SerializeToString(), _registered(registry_proto))
 
     def teardown(self) -> None:
         """Delete the registry."""
         self._path.unlink(missing_ok=True)
 
 
-def _held(registry: RegistryProto) -> Registered:
+def _registered(registry: RegistryProto) -> Registered:
     views = (*registry.feature_views, *registry.on_demand_feature_views, *registry.stream_feature_views)
     return Registered(_plans(views), _plans(registry.feature_services))
 
 
 def _plans(objects: Any) -> dict[str, str]:
-    return {one.spec.name: one.spec.tags.get("plan", "") for one in objects}
+    return {item.spec.name: item.spec.tags.get("plan", "") for item in objects}

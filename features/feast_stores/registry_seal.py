@@ -17,7 +17,7 @@ from data.errors import DataError
 __all__ = ["Registered", "read_sealed", "registered", "write_sealed"]
 
 _TRIES, _PAUSE_S = 5, 0.05
-"""File and seal are written one after the other; a reader that comes between the two tries again."""
+"""File and seal are written one after the other; a reader between the two tries again."""
 
 
 class Registered(msgspec.Struct, frozen=True):
@@ -40,10 +40,10 @@ def read_sealed(path: Path) -> bytes:
     for attempt in range(_TRIES):
         if attempt:
             time.sleep(_PAUSE_S)
-        found = path.read_bytes()
+        content = path.read_bytes()
         seal = _read(path)
-        if seal is not None and _hash(found) in seal.sha256:
-            return found
+        if seal is not None and _hash(content) in seal.sha256:
+            return content
     raise DataError(
         f"Feast's registry {path} was changed since Feast wrote it; it holds functions that would be run, so it is "
         "not opened. `encore features` makes it anew"

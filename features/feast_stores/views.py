@@ -41,7 +41,7 @@ def feast_objects(
 
     `log_path` is the event log's folder, `services` those of the targets; `about` says what the project is.
     """
-    entities = {key: _entity(plan, key) for one in plan.schema.entities for key in one.join_keys}
+    entities = {key: _entity(plan, key) for entity in plan.schema.entities for key in entity.join_keys}
     log = FileSource(
         name="event_log",
         path=log_path,
@@ -51,7 +51,9 @@ def feast_objects(
     )
     views = {entity.name: _view(plan, entity, entities, log) for entity in plan.schema.entities}
     request = [_request_view(plan, list(views.values()))] if plan.request_view else []
-    everything: list[Any] = [views[one.entity][[f.name for f in one.features]] for one in plan.asked if one.features]
+    everything: list[Any] = [
+        views[entity.entity][[f.name for f in entity.features]] for entity in plan.asked if entity.features
+    ]
     return [
         Project(
             name=project,
@@ -136,7 +138,7 @@ def _view(plan: Plan, entity: Described, entities: dict[str, Entity], log: FileS
 
 def _request_view(plan: Plan, views: list[FeatureView]) -> OnDemandFeatureView:
     measures = plan.schema.request_columns
-    asked = RequestSource(
+    request_source = RequestSource(
         name="request",
         schema=[
             *(Field(name=name, dtype=Float64) for name in measures),
@@ -146,7 +148,7 @@ def _request_view(plan: Plan, views: list[FeatureView]) -> OnDemandFeatureView:
         owner=_OWNER,
     )
     borrowed = frozenset(RequestValues(plan).borrowed)
-    sources: list[Any] = [asked]
+    sources: list[Any] = [request_source]
     for view in views:
         wanted = [feature.name for feature in view.features if feature.name in borrowed]
         if wanted:

@@ -1,1 +1,1 @@
-"""States of single files of the event log, kept beside it by day: nobody need read all events again."""
+"""States of single files of the event log, kept beside it by day, so that not all events are read again."""

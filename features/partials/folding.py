@@ -19,14 +19,14 @@ from features.state.algebra import Algebra, State
 __all__ = ["Folded", "Part", "fold_parts"]
 
 _EVENTS = 100_000
-"""How many events are folded at once; more of a day are more rows of it."""
+"""How many events are folded at once; a day with more has several rows."""
 
 
 class Part(NamedTuple):
-    """What some of an entity's events of one day come to: its state, and the last of their offsets.
+    """The state of some of an entity's events of one day, and the last of their offsets.
 
-    The state counts nothing as distinct, since no part knows what the others have; and of what it has seen it forgets
-    less than a whole state does.
+    The state counts nothing as distinct, since no part knows what the others have; and it forgets less of what it has
+    seen than a whole state does.
     """
 
     ids: tuple[str, ...]
@@ -68,22 +68,22 @@ def _folded(table: pa.Table, schema: Schema, kinds: Sequence["_Kind"]) -> Iterat
     ends = [*(np.flatnonzero(np.diff(days)) + 1).tolist(), len(days)]
     begin = 0
     for end in ends:
-        some = slice(begin, end)
+        span = slice(begin, end)
         for kind in kinds:
-            parts = kind.fold(facts[some], offsets[some], arrived_s[some], partition)
+            parts = kind.fold(facts[span], offsets[span], arrived_s[span], partition)
             yield Folded(kind.entity, partition, int(days[begin]), parts)
         begin = end
 
 
 def arrivals_of(table: pa.Table) -> Any:
-    """Return when the rows of a table of the log arrived, s, as an array; at their own times where nobody says."""
+    """Return when the rows of a table of the log arrived, s, as an array; at their own times where unknown."""
     arrived = table["arrived"].cast(pa.int64())
     return arrived.fill_null(-1).to_numpy() // MICROS if not arrived.null_count else _own_times(table, arrived)
 
 
 def _own_times(table: pa.Table, arrived: pa.ChunkedArray) -> Any:
-    found, own = arrived.fill_null(-1).to_numpy(), table["timestamp"].cast(pa.int64()).to_numpy()
-    return np.where(arrived.is_null().to_numpy(), own, found) // MICROS
+    arrived_us, own_us = arrived.fill_null(-1).to_numpy(), table["timestamp"].cast(pa.int64()).to_numpy()
+    return np.where(arrived.is_null().to_numpy(), own_us, arrived_us) // MICROS
 
 
 def _facts(table: pa.Table, schema: Schema) -> list[Fact]:

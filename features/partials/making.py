@@ -25,24 +25,24 @@ from features.state.algebra import Algebra
 __all__ = ["SLACK_S", "Arrivals", "Made", "arrivals_in", "make_partials", "slots_of_firsts", "write_partials"]
 
 SLACK_S = 3_600
-"""How much earlier than one before it an event may have arrived, s, so that what was seen is told from partials.
+"""How much earlier than one before it an event may have arrived, s, so that seen events can be merged from partials.
 
-They remember events for so much longer than states do: one that a part may forget is forgotten by the whole state too,
-whatever came before that part.
+Partials remember events for so much longer than states do: one that a part may forget is forgotten by the whole state
+too, whatever came before that part.
 """
 
 _ARRIVALS = "encore.arrivals"
 
 
 class Made(NamedTuple):
-    """Partials that were made, and that were deleted since they were stale."""
+    """Numbers of partials that were made, and of stale ones that were deleted."""
 
     made: int
     deleted: int
 
 
 class Arrivals(msgspec.Struct, frozen=True, array_like=True):
-    """When the events of a file of the log arrived, s: earliest, latest, and by how much one was before an earlier."""
+    """When events of a file arrived, s: earliest, latest, and by how much at most one arrived before an earlier one."""
 
     partition: int
     first: int
@@ -52,20 +52,20 @@ class Arrivals(msgspec.Struct, frozen=True, array_like=True):
 
 
 def make_partials(partials: Partials, plan: Plan, *, tell: Callable[[str], None] = lambda _: None) -> Made:
-    """Make the partials that are missing, and delete those that are stale. Whoever is killed leaves whole ones.
+    """Make the partials that are missing, and delete those that are stale. A process that is killed leaves whole ones.
 
     Raises LogHoleError, or DataError where a file of the log cannot be read.
     """
     log, made = partials.log, 0
     missing = partials.listed(plan).missing
-    for file, group in groupby(missing, lambda one: one.file):
+    for file, group in groupby(missing, lambda partial: partial.file):
         wanted = list(group)
         tell(f"{file.source}, {made:,} of {len(missing):,} partials")
-        # What is taken out of the log while a partial is made of it would stay in that.
+        # Rows that are taken out of the log meanwhile would stay in the partial.
         with log.keeping_rows(), partials.scratch() as scratch:
-            write_partials(log, file.source, [file], [(one.plan, scratch / one.name) for one in wanted])
-            for one in wanted:
-                partials.put(one, (scratch / one.name).rename)
+            write_partials(log, file.source, [file], [(partial.plan, scratch / partial.name) for partial in wanted])
+            for partial in wanted:
+                partials.put(partial, (scratch / partial.name).rename)
         made += len(wanted)
     return Made(made, partials.delete_stale(plan))
 
@@ -87,9 +87,9 @@ def write_partials(
 
 
 def arrivals_in(path: Path) -> list[Arrivals]:
-    """Return when the events arrived that a partial was made of; nothing where that does not matter."""
-    found = (pq.read_metadata(path).metadata or {}).get(_ARRIVALS.encode(), b"[]")
-    return msgspec.json.decode(found, type=list[Arrivals])
+    """Return when the events arrived that a partial was made of; empty where that does not matter."""
+    encoded = (pq.read_metadata(path).metadata or {}).get(_ARRIVALS.encode(), b"[]")
+    return msgspec.json.decode(encoded, type=list[Arrivals])
 
 
 def slots_of_firsts(plan: EntityPlan) -> list[int]:
@@ -115,7 +115,7 @@ class _Noted:
 
 
 class _Writer:
-    """Writes one partial: whose state, of which day and partition, and what is asked without decoding.
+    """Writes one partial: keys, partition and day of each state, and what is queried without decoding.
 
     `offset` is the last one of the events, `met_…` whether the entity met a condition of `firsts`.
     """

@@ -1,12 +1,12 @@
-"""States of the whole log, merged from partials and from what has none yet; byte for byte those that the log gives.
+"""States of the whole log, merged from partials and from files without one; byte for byte those that the log gives.
 
     partials of files of the log  ─┐
     what is in small, new files   ─┴─▶ sorted by entity ─▶ merged ─▶ distinct counts, firsts, what was seen ─▶ state
 
 Slots, tiles and lists merge to the last bit in any order. Three things do not follow from an entity's parts alone:
 distinct counts are counted over the parts of those that see them; the first event of a pair has no offset where one
-came before the topic; and what was seen is put in anew in the order of its offsets. The latter wants arrivals to be in
-order but for an hour: where a topic's are not, the states that remember are made of the log.
+came before the topic; and seen events are put in again in the order of their offsets. That requires arrivals to be in
+order but for an hour: where a topic's are not, the states that remember are made from the log.
 """
 
 import tempfile
@@ -37,7 +37,7 @@ __all__ = ["Merged"]
 _ROWS = 20_000
 
 _HISTORY, _EARLIER, _NEWEST = range(3)
-"""Whether a partial is of a history, of a topic before the newest one, or of that."""
+"""Whether a partial is of a history, of a topic before the newest one, or of the newest one."""
 
 
 class _File(NamedTuple):
@@ -46,7 +46,7 @@ class _File(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """A row of a partial, as the query gives it; the numbers of distinct counts follow."""
+    """A row of a partial, as the query returns it; the numbers of distinct counts follow."""
 
     kind: int
     partition: int
@@ -56,7 +56,7 @@ class _Row(NamedTuple):
 
 
 class Merged:
-    """The states of a log as it is when this is entered, under one plan. A context manager; it makes what is missing.
+    """The states of a log as it is when this is entered, under one plan. A context manager; it makes missing partials.
 
     Entering raises DataError where the log is empty or a file cannot be read, LogHoleError where one is missing.
     """
@@ -81,13 +81,13 @@ class Merged:
                 raise DataError(f"event log: nothing in {log}; make history with `encore generate` or `encore import`")
             self._newest = newest_topic(log.sources())
             missing = [*listed.missing]
-            for one in listed.kept:
-                path = self._whole(one)
+            for partial in listed.kept:
+                path = self._whole(partial)
                 if path is None:
-                    missing.append(one)
+                    missing.append(partial)
                 else:
-                    self._files[one.plan.entity].append(_File(self._kind(one.file.source), path))
-            missing.sort(key=lambda one: (one.file.source, one.file.segment.name))
+                    self._files[partial.plan.entity].append(_File(self._kind(partial.file.source), path))
+            missing.sort(key=lambda partial: (partial.file.source, partial.file.segment.name))
             self._make(missing, listed.small)
             self._stack = stack.pop_all()
         return self
@@ -125,7 +125,9 @@ class Merged:
     def _rows(self, plan: EntityPlan) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of all partials of a kind, those of an entity in a run, with its distinct counts."""
         keys = _keys(plan)
-        counts = [self._distincts(plan, slot) for slot, one in enumerate(plan.slots) if one.kind == "distinct"]
+        counts = [
+            self._distincts(plan, slot) for slot, aggregate in enumerate(plan.slots) if aggregate.kind == "distinct"
+        ]
         joins = "".join(f" LEFT JOIN ({query}) AS c{place} USING ({keys})" for place, query in enumerate(counts))
         numbers = "".join(f", coalesce(c{place}.number, 0)" for place in range(len(counts)))
         query = (
@@ -137,42 +139,43 @@ class Merged:
             yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
     def _distincts(self, plan: EntityPlan, slot: int) -> str:
-        """Return SQL that counts, for each entity, those that met a distinct count's condition and see for it."""
+        """Return SQL of a distinct count: for each entity, how many of those that see for it met its condition."""
         aggregate = plan.slots[slot]
         seer = self._plan.seen_by(plan, aggregate)
         places = [seer.join_keys.index(key) for key in plan.join_keys]
-        mine = ", ".join(f"key_{place} AS key_{own}" for own, place in enumerate(places))
+        own_keys = ", ".join(f"key_{place} AS key_{number}" for number, place in enumerate(places))
         pairs = f"SELECT DISTINCT {_keys(seer)} FROM {self._scan(seer)} WHERE met_{seer.firsts.index(aggregate.where)}"  # noqa: S608 - ours
-        return f"SELECT {mine}, count(*) AS number FROM ({pairs}) GROUP BY {', '.join(f'key_{at}' for at in places)}"  # noqa: S608 - ours
+        grouping = ", ".join(f"key_{place}" for place in places)
+        return f"SELECT {own_keys}, count(*) AS number FROM ({pairs}) GROUP BY {grouping}"  # noqa: S608 - ours
 
     def _scan(self, plan: EntityPlan) -> str:
-        found = self._files[plan.entity]
+        files = self._files[plan.entity]
         scans = [
             f"SELECT *, {kind} AS kind FROM read_parquet({sql_list(paths)})"  # noqa: S608 - ours
             for kind in (_HISTORY, _EARLIER, _NEWEST)
-            if (paths := [file.path for file in found if file.kind == kind])
+            if (paths := [file.path for file in files if file.kind == kind])
         ]
         return f"({' UNION ALL BY NAME '.join(scans)})"
 
-    def _whole(self, one: Wanted) -> Path | None:
+    def _whole(self, partial: Wanted) -> Path | None:
         """Return where a partial can be read, every page verified; None where it is gone or damaged, and deleted."""
         try:
-            path = self._partials.path(one)
+            path = self._partials.path(partial)
             with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
                 for group in range(parquet.num_row_groups):
                     parquet.read_row_group(group)
         except (GoneError, OSError, pa.ArrowException):
-            self._partials.delete(one)
+            self._partials.delete(partial)
             return None
         return path
 
     def _make(self, missing: Iterable[Wanted], small: Sequence[LogFile]) -> None:
-        """Make what no partial has, for as long as this is open."""
+        """Make what no partial has, as temporary ones."""
         lacking: dict[tuple[str, tuple[EntityPlan, ...]], list[LogFile]] = {}
         for file in small:
             lacking.setdefault((file.source, self._plan.entities), []).append(file)
-        for file, group in groupby(missing, lambda one: one.file):
-            lacking.setdefault((file.source, tuple(one.plan for one in group)), []).append(file)
+        for file, group in groupby(missing, lambda partial: partial.file):
+            lacking.setdefault((file.source, tuple(partial.plan for partial in group)), []).append(file)
         for number, ((source, plans), files) in enumerate(lacking.items()):
             targets = [(plan, self._scratch / f"{plan.entity}-{number}.parquet") for plan in plans]
             write_partials(self._partials.log, source, files, targets)
@@ -186,15 +189,15 @@ class Merged:
         return _NEWEST if source == self._newest else _EARLIER
 
     def _in_order(self, plan: EntityPlan) -> bool:
-        """Return whether events of the newest topic arrived in the order of their offsets, but for what is allowed."""
+        """Return whether events of the newest topic arrived in the order of their offsets, or nearly."""
         files = (file for file in self._files[plan.entity] if file.kind == _NEWEST)
-        arrivals = sorted((one for file in files for one in arrivals_in(file.path)), key=lambda one: one.first)
+        arrivals = sorted((item for file in files for item in arrivals_in(file.path)), key=lambda item: item.first)
         latest_s: dict[int, int] = {}
-        for one in arrivals:
-            before_s = latest_s.get(one.partition, one.least_s)
-            if one.disorder_s > SLACK_S or before_s - one.least_s > SLACK_S:
+        for item in arrivals:
+            before_s = latest_s.get(item.partition, item.least_s)
+            if item.disorder_s > SLACK_S or before_s - item.least_s > SLACK_S:
                 return False
-            latest_s[one.partition] = max(before_s, one.most_s)
+            latest_s[item.partition] = max(before_s, item.most_s)
         return True
 
 
@@ -206,7 +209,7 @@ class _Merge:
         self._topic = topic
         self._algebra = Algebra(plan)
         self._firsts = slots_of_firsts(plan)
-        self._distincts = [slot for slot, one in enumerate(plan.slots) if one.kind == "distinct"]
+        self._distincts = [slot for slot, aggregate in enumerate(plan.slots) if aggregate.kind == "distinct"]
         self._is_plain = not self._distincts and not plan.remembers_s
 
     def backfilled(self, ids: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> Backfilled:
@@ -216,7 +219,7 @@ class _Merge:
             if kind == _NEWEST:
                 offsets[partition] = max(offset, offsets.get(partition, -1))
         if len(rows) == 1 and self._is_plain and rows[0][0] != _EARLIER:
-            state: bytes = rows[0][4]  # it is what it would be merged to
+            state: bytes = rows[0][4]  # merging would give the same
         else:
             state = self._algebra.encode(self._merged([_Row(*row[:5]) for row in rows], rows[0][5:]))
         key = EntityKey(self._plan.entity, ids)
@@ -234,21 +237,23 @@ class _Merge:
         for slot, number in zip(self._distincts, distincts, strict=True):
             merged.slots[slot] = number
         if self._plan.remembers_s:
-            here = [state.seen for row, state in zip(rows, states, strict=True) if row.kind == _NEWEST]
-            merged.seen = _replayed(here, self._plan.remembers_s)
+            newest = [state.seen for row, state in zip(rows, states, strict=True) if row.kind == _NEWEST]
+            merged.seen = _replayed(newest, self._plan.remembers_s)
         return merged
 
 
 def _replayed(parts: Sequence[Mapping[int, Seen]], within_s: int) -> dict[int, Seen]:
-    """Return what all parts have seen, put in again in the order of its offsets."""
-    found: dict[int, Seen] = {}
+    """Return what all parts have seen, put in again in the order of offsets."""
+    merged: dict[int, Seen] = {}
     for partition in sorted({number for part in parts for number in part}):
-        its = [part[partition] for part in parts if partition in part]
-        seen = found[partition] = Seen(max(one.forgotten for one in its))
-        for token, offset, at_s in sorted((entry for one in its for entry in one), key=lambda entry: entry.offset):
+        seen_parts = [part[partition] for part in parts if partition in part]
+        seen = merged[partition] = Seen(max(seen_part.forgotten for seen_part in seen_parts))
+        for token, offset, at_s in sorted(
+            (entry for seen_part in seen_parts for entry in seen_part), key=lambda entry: entry.offset
+        ):
             if offset > seen.forgotten:
                 seen.add(token, offset, at_s, within_s)
-    return found
+    return merged
 
 
 def _keys(plan: EntityPlan) -> str:

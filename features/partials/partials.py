@@ -1,12 +1,12 @@
-"""The partials beside an event log: which there are, which there should be, and which are of no use any more.
+"""The partials beside an event log: which exist, which are missing, and which are of no use any more.
 
     log/partials/kafka-1f3a/user-0003-000000000000..000000065536-9c41…-7be0….parquet
                  source     kind  the file of the log that it is of plan  that file as it was
 
 A partial holds the states of all entities of a kind from the events of one file of the log, split by day. All that its
-content depends on is in its name: what is stale has another name than what is wanted, and is made again. A late event
-is in a later file, so it makes nothing stale; a person who is forgotten, retention, and a history that is imported anew
-replace files of the log, which have another mark then.
+content depends on is in its name: a stale one has another name than the wanted one, and is made again. A late event
+is in a later file, so it makes nothing stale; a person who is forgotten, retention, and a history that is imported
+again replace files of the log, which have another mark then.
 """
 
 import re
@@ -40,7 +40,7 @@ _NAME = re.compile(r"([a-z][a-z0-9_]*)-(\d{4,}-\d{12,}(?:\.\.|-)\d{12,})-([0-9a-
 
 
 class Wanted(NamedTuple):
-    """A partial that there should be: of a kind of entities, and of a file of the log."""
+    """A partial that should exist: of a kind of entities, and of a file of the log."""
 
     plan: EntityPlan
     file: LogFile
@@ -48,7 +48,7 @@ class Wanted(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """What there is under a plan: partials that are there, partials that are missing, and files that have none."""
+    """The partials of a plan: those that exist, those that are missing, and files that have none."""
 
     kept: list[Wanted]
     missing: list[Wanted]
@@ -56,7 +56,7 @@ class Listed(NamedTuple):
 
 
 class Partials:
-    """The partials of one log. Making it reaches nothing."""
+    """The partials of one log. Constructing it does no I/O."""
 
     def __init__(self, log: EventLog) -> None:
         self.log = log
@@ -66,57 +66,57 @@ class Partials:
         return str(self._storage)
 
     def are_used(self) -> bool:
-        """Return whether there are any: whoever makes the first has them kept up from then on."""
+        """Return whether there are any: once there are, they are kept up to date."""
         return any(_NAME.fullmatch(name) for _, folder in self._folders() for name in folder.names())
 
     def listed(self, plan: Plan) -> Listed:
-        """Return what there is, and what is missing, of the log as it is now.
+        """Return which partials exist and which are missing, of the log as it is now.
 
         Raises LogHoleError where a file of the log is missing.
         """
-        found = Listed([], [], [])
+        listed = Listed([], [], [])
         names = {source: set(folder.names()) for source, folder in self._folders()}
         for file, mark in _marked(self.log.files()):
             if mark is None or file.segment.stop - file.start < FEWEST:
-                found.small.append(file)
+                listed.small.append(file)
                 continue
             for entity in plan.entities:
-                one = Wanted(entity, file, _name(entity, file, mark))
-                (found.kept if one.name in names.get(file.source, ()) else found.missing).append(one)
-        return found
+                wanted = Wanted(entity, file, _name(entity, file, mark))
+                (listed.kept if wanted.name in names.get(file.source, ()) else listed.missing).append(wanted)
+        return listed
 
-    def path(self, one: Wanted) -> Path:
+    def path(self, wanted: Wanted) -> Path:
         """Return where a partial can be read. Raises GoneError where it is gone."""
-        return (self._storage / one.file.source).local(one.name)
+        return (self._storage / wanted.file.source).local(wanted.name)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """Yield an empty folder, from which files are moved here; what is left in it goes."""
+        """Yield an empty folder, from which files are moved here; what is left in it is deleted."""
         with self._storage.scratch("new") as folder:
             yield folder
             shutil.rmtree(folder, ignore_errors=True)
 
-    def put(self, one: Wanted, write: Callable[[Path], object]) -> None:
-        """Keep a partial, which `write` makes at a path that it is given."""
-        (self._storage / one.file.source).put(one.name, write)
+    def put(self, wanted: Wanted, write: Callable[[Path], object]) -> None:
+        """Store a partial, which `write` makes at a path that it is given."""
+        (self._storage / wanted.file.source).put(wanted.name, write)
 
-    def delete(self, one: Wanted) -> None:
+    def delete(self, wanted: Wanted) -> None:
         """Delete a partial."""
-        (self._storage / one.file.source).delete(one.name)
+        (self._storage / wanted.file.source).delete(wanted.name)
 
     def delete_stale(self, plan: Plan | None = None, *, grace_s: float = _GRACE_S) -> int:
         """Delete those of files of the log that are gone or were replaced; with a plan, those of other plans too.
 
-        Those that were written less than `grace_s` ago are left: somebody may be about to read them. Returns how many
+        Those that were written less than `grace_s` ago are left: a reader may be about to open them. Returns how many
         went.
         """
         files = {(file.source, _stem(file), _of_file(file, mark)) for file, mark in _marked(self.log.listing()) if mark}
         plans = None if plan is None else {(entity.entity, _of_plan(entity)) for entity in plan.entities}
-        before_ns, gone = (time.time() - grace_s) * 1e9, 0
+        before_ns, deleted = (time.time() - grace_s) * 1e9, 0
         for source, folder in self._folders():
             for name, mark in folder.marks().items():
                 match = _NAME.fullmatch(name)
-                # A name that begins with a dot is of a file that somebody began to write.
+                # A name that begins with a dot is of an unfinished file.
                 patience_ns = before_ns if match else before_ns - _GRACE_S * 1e9
                 wanted = (
                     match is not None
@@ -124,19 +124,19 @@ class Partials:
                     and (plans is None or (match[1], match[3]) in plans)
                 )
                 if not wanted and mark.modified_ns <= patience_ns:
-                    gone += folder.delete(name)
-        return gone
+                    deleted += folder.delete(name)
+        return deleted
 
     def clear(self) -> int:
         """Delete all; return how many there were."""
         return sum(folder.delete(name) for _, folder in self._folders() for name in list(folder.marks()))
 
     def bytes(self) -> int:
-        """Return how large all are."""
+        """Return the size of all together."""
         return self._storage.bytes()
 
     def one_maker(self) -> AbstractContextManager[object]:
-        """Be the only process that makes partials of this log. Raises BlockingIOError where another one does."""
+        """Be the only process that makes partials of this log. Raises BlockingIOError where another has it."""
         return self._storage.lock(".making.lock", wait=False)
 
     def _folders(self) -> Iterator[tuple[str, Storage]]:
@@ -167,10 +167,10 @@ def _of_file(file: LogFile, mark: Mark) -> str:
 
 
 def _of_plan(plan: EntityPlan) -> str:
-    """Return what stands for all of a plan and its schema that states of it depend on, and how events are read."""
+    """Return a digest of all of a plan and its schema that states depend on, and of how events are read."""
     schema = plan.schema
     return _digest(_VERSION, plan.layout, plan.join_keys, schema.labels, schema.measures)
 
 
-def _digest(*of: object) -> str:
-    return blake2b(msgspec.json.encode(of), digest_size=_DIGEST).hexdigest()
+def _digest(*parts: object) -> str:
+    return blake2b(msgspec.json.encode(parts), digest_size=_DIGEST).hexdigest()

@@ -35,7 +35,7 @@ Reads = Mapping[EntityKey, Iterable[Fence]]
 """Entities, and the fences with which their states were read."""
 
 _WHOLE = sys.maxsize
-"""The offset up to which all of a source's partition is meant."""
+"""The offset that stands for all of a source's partition."""
 
 _offset = attrgetter("offset")
 
@@ -80,10 +80,10 @@ class _Part:
 
 
 class Past:
-    """What the log says of entities at fences. Everything is read when this is made.
+    """What the log says of entities at fences. Everything is read by the constructor.
 
-    `listed`: the events of the entities are kept too, also those past the fences. `later`: a history that came into the
-    log after a fence's topic belongs to its states, which were made anew from the log since.
+    `listed`: keep the events of the entities too, also those past the fences. `later`: a history that came into the log
+    after a fence's topic belongs to its states, which were rebuilt from the log since.
 
     Raises DataError where events cannot be read, or are missing (LogHoleError).
     """
@@ -120,13 +120,13 @@ class Past:
 
     def state(self, key: EntityKey, fence: Fence) -> State | None:
         """Return an entity's state at a fence of those that it was read with; None where it holds no event."""
-        told = key, fence.encode()
-        if told not in self._merged:
+        cache_key = key, fence.encode()
+        if cache_key not in self._merged:
             algebra, parts = self._algebras[key.entity], self._parts.get(key, {})
-            found = [parts[place].taken[offset] for place, offset in self._extent(fence) if place in parts]
-            states = [algebra.decode(data) for data in found if data]
-            self._merged[told] = algebra.encode(reduce(algebra.merge, states)) if states else b""
-        data = self._merged[told]
+            encoded_parts = [parts[place].taken[offset] for place, offset in self._extent(fence) if place in parts]
+            states = [algebra.decode(data) for data in encoded_parts if data]
+            self._merged[cache_key] = algebra.encode(reduce(algebra.merge, states)) if states else b""
+        data = self._merged[cache_key]
         return self._algebras[key.entity].decode(data) if data else None
 
     def events(self, key: EntityKey, fence: Fence | None) -> tuple[list[Logged], list[Logged]]:
@@ -135,19 +135,19 @@ class Past:
         Without a fence it holds none. Needs `listed`.
         """
         extent = {} if fence is None else dict(self._extent(fence))
-        held: list[Logged] = []
+        included: list[Logged] = []
         others: list[Logged] = []
         for place, part in self._parts.get(key, {}).items():
             upto = bisect_right(part.events, extent.get(place, -1), key=_offset)
-            held += part.events[:upto]
+            included += part.events[:upto]
             others += part.events[upto:]
-        return held, others
+        return included, others
 
     def lacks(self, fence: Fence) -> str:
         """Return, in words, what the log lacks of the events that a state with this fence holds; empty for nothing.
 
-        Events that are missing from the beginning of a partition are told, though whether the state held one of them is
-        not known.
+        Events that are missing from the beginning of a partition are reported, though whether the state held one of
+        them is not known.
         """
         if not fence.topic:
             return ""
@@ -174,12 +174,12 @@ class Past:
         yield from (((source, partition), offset) for partition, offset in sorted(fence.offsets.items()))
 
     def _wanted(self, reads: Reads) -> dict[_Place, dict[EntityKey, set[int]]]:
-        found: dict[_Place, dict[EntityKey, set[int]]] = {}
+        offsets: dict[_Place, dict[EntityKey, set[int]]] = {}
         for key, fences in reads.items():
             for fence in fences:
                 for place, offset in self._extent(fence):
-                    found.setdefault(place, {}).setdefault(key, set()).add(offset)
-        return found
+                    offsets.setdefault(place, {}).setdefault(key, set()).add(offset)
+        return offsets
 
     def _read(self, place: _Place, wanted: Mapping[EntityKey, set[int]], listed: bool) -> None:
         """Fold the events of one partition into the parts of the entities that are wanted."""
@@ -200,16 +200,16 @@ class Past:
                 firsts = self._firsts_of(fact)
                 for touch in touched:
                     ids, name = touch.of(fact), touch.entity.name
-                    if ids is not None and (own := parts[name].get(ids)) is not None:
+                    if ids is not None and (entity_part := parts[name].get(ids)) is not None:
                         logged = Logged(source, partition, offset, fact, self._distincts.slots(name, firsts))
-                        own.fold(self._algebras[name], logged)
+                        entity_part.fold(self._algebras[name], logged)
                         if listed:
-                            own.events.append(logged)
+                            entity_part.events.append(logged)
         for key in wanted:
             self._parts[key][place].take(self._algebras[key.entity], _WHOLE + 1)
 
     def _firsts_of(self, fact: Fact) -> int:
-        """Return of what an event is the first, as the bits of `Distincts`; called in the order of the log."""
+        """Return which firsts an event is, as the bits of `Distincts`; called in the order of the log."""
         bits = 0
         for touch in self._seers:
             ids, name = touch.of(fact), touch.entity.name
@@ -223,18 +223,25 @@ class Past:
 
 
 def _concerns(wanted: Iterable[EntityKey], columns: Mapping[str, Sequence[str]]) -> Callable[[pa.Table], Any]:
-    """Return the function that says which rows of the log may be of these entities; no row of theirs is left out."""
+    """Return a function that selects rows of the log that may be of these entities; it leaves out none of theirs."""
     ids: dict[str, list[tuple[str, ...]]] = {}
     for key in wanted:
         ids.setdefault(key.entity, []).append(key.ids)
     values = {
-        name: [(column, pa.array({one[at] for one in ids[name]}, pa.string())) for at, column in enumerate(of)]
-        for name, of in columns.items()
+        name: [
+            (column, pa.array({entity_ids[place] for entity_ids in ids[name]}, pa.string()))
+            for place, column in enumerate(join_keys)
+        ]
+        for name, join_keys in columns.items()
     }
 
     def concerns(table: pa.Table) -> Any:
         return reduce(
-            pc.or_, (reduce(pc.and_, (pc.is_in(table[name], one) for name, one in of)) for of in values.values())
+            pc.or_,
+            (
+                reduce(pc.and_, (pc.is_in(table[name], allowed) for name, allowed in columns))
+                for columns in values.values()
+            ),
         )
 
     return concerns

@@ -40,17 +40,17 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 def load_plan(path: Path, project: Project = DEFAULT) -> Plan:
-    """Return the plan of a project's present definitions, compiled anew where the file at `path` is of others.
+    """Return the plan of a project's present definitions, compiled again where the file at `path` is of others.
 
-    Every plan that was compiled stays beside it, in the folder `plans`.
+    Every plan that was compiled is kept beside it, in the folder `plans`.
     """
     sources = fingerprint(project)
     kept = _read(path)
     if kept is not None and kept.sources == sources:
         return kept.plan
     plan = compile_definitions(project)
-    for one in (plan,) if kept is None else (kept.plan, plan):  # an answer may be asked for again, long after
-        write_whole(_earlier(path, one.hash), msgspec.json.encode(one))
+    for compiled in (plan,) if kept is None else (kept.plan, plan):  # a past answer may be computed again, long after
+        write_whole(_earlier(path, compiled.hash), msgspec.json.encode(compiled))
     write_whole(path, msgspec.json.encode(_Kept(sources, plan)))
     return plan
 
@@ -79,7 +79,7 @@ def kept_plan(path: Path) -> Plan | None:
 
 
 def earlier_plan(path: Path, plan_hash: str) -> Plan | None:
-    """Return the plan of a hash, if it was ever compiled for the file at `path`; None where nobody keeps it."""
+    """Return the plan of a hash, if it was ever compiled for the file at `path`; None where it is not kept."""
     kept = kept_plan(path)
     if kept is not None and kept.hash == plan_hash:
         return kept
@@ -104,7 +104,7 @@ def _read(path: Path) -> _Kept | None:
 
 
 def fingerprint(project: Project = DEFAULT, root: Path = _ROOT) -> str:
-    """The SHA-256 of a project's sources and of the compiler's under the folder `root`, in hexadecimal digits."""
+    """Return the SHA-256 of a project's sources and of the compiler's under the folder `root`, in hexadecimal."""
     digest = hashlib.sha256(project.digest.encode())
     for name in SOURCES:
         digest.update((root / name).read_bytes())

@@ -276,10 +276,10 @@ class _Expressions:
         primitive = getattr(condition, "primitive", None)
         bases: list[Any] = getattr(condition, "base_features", [])
         if isinstance(primitive, primitives.And):
-            found = both(self._condition(bases[0]), self._condition(bases[1]))
-            if found is None:
+            combined = both(self._condition(bases[0]), self._condition(bases[1]))
+            if combined is None:
                 raise self.refusal(f"no event meets the condition `{condition.get_name()}`")
-            return found
+            return combined
         column = bases[0].get_name() if bases else ""
         if column in ("event_type", *self._schema.labels):
             if isinstance(primitive, primitives.EqualScalar):
@@ -307,9 +307,9 @@ class _Expressions:
         if not feature.use_previous.has_no_observations():
             raise self.refusal("a window is a length of time, not a number of events")
         length = pd.Timedelta(feature.use_previous.delta_obj)
-        for name, (known, hop) in self._windows.items():
-            if pd.Timedelta(known) == length:
-                return Window(_micros(pd.Timedelta(known)), _micros(pd.Timedelta(hop)), name)
+        for name, (declared, hop) in self._windows.items():
+            if pd.Timedelta(declared) == length:
+                return Window(_micros(pd.Timedelta(declared)), _micros(pd.Timedelta(hop)), name)
         raise self.refusal(f"the window {feature.use_previous.get_name()} is not in WINDOWS; add it there")
 
     def _column(self, feature: Any) -> str:

@@ -41,11 +41,11 @@ def costs(plan: Plan) -> list[Cost]:
     return [cost for entity in plan.entities for cost in sorted(_costs(entity), key=lambda cost: -cost.most_bytes)]
 
 
-def costs_in_words(found: Sequence[Cost]) -> str:
+def costs_in_words(costs_found: Sequence[Cost]) -> str:
     """Return a line per entity, and below it one per aggregate."""
     lines = []
-    for entity, its in groupby(found, attrgetter("entity")):
-        costs_of = list(its)
+    for entity, group in groupby(costs_found, attrgetter("entity")):
+        costs_of = list(group)
         total = sum(cost.most_bytes for cost in costs_of)
         lines += [f"{entity}: a state takes at most {total:,} bytes", *map(str, costs_of)]
     return "\n".join(lines)

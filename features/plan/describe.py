@@ -46,7 +46,9 @@ class _Words:
     """Words for expressions, with the nouns that a schema has for its events."""
 
     def __init__(self, schema: Schema) -> None:
-        self._plurals = {one.name: one.plural or f"{one.name} events" for one in schema.types}
+        self._plurals = {
+            event_type.name: event_type.plural or f"{event_type.name} events" for event_type in schema.types
+        }
 
     def of(self, expression: Expression) -> str:
         match expression:
@@ -77,7 +79,7 @@ class _Words:
         return self._listed(expression)
 
     def _listed(self, expression: Expression) -> str:
-        """Return the words for what is read from a list, or from tiles by their age."""
+        """Return the words for what is read from a list, or from tiles by age."""
         match expression:
             case Recent(aggregate, number):
                 return f"{aggregate.column} of the {_last(number)} of {self._events(aggregate)}"
@@ -102,14 +104,14 @@ class _Words:
                 days = f"{span_us / DAY_US:g} days"
                 return f"{self._aggregate(aggregate)} that are over {days} old and that another followed within these"
             case Top(aggregate, number, share, window):
-                of = f"{self._events(aggregate)} in the {number} most frequent {aggregate.column}"
-                return f"{'share' if share else 'number'} of {of}{_over(window)}"
+                subject = f"{self._events(aggregate)} in the {number} most frequent {aggregate.column}"
+                return f"{'share' if share else 'number'} of {subject}{_over(window)}"
             case Quantile(aggregate, per_mille, window):
-                of = f"the {aggregate.column} of {self._events(aggregate)}{_over(window)}"
-                return f"{per_mille / 10:g} % quantile of {of}, within {500 / 10**aggregate.parameter:g} %"
+                subject = f"the {aggregate.column} of {self._events(aggregate)}{_over(window)}"
+                return f"{per_mille / 10:g} % quantile of {subject}, within {500 / 10**aggregate.parameter:g} %"
             case Smoothed(upper, lower, rate, weight):
-                of = f"({self.of(upper)}) over ({self.of(lower)})"
-                return f"{of}, from {rate:g} with the weight of {weight:g}"
+                subject = f"({self.of(upper)}) over ({self.of(lower)})"
+                return f"{subject}, from {rate:g} with the weight of {weight:g}"
         raise TypeError(f"no words for {expression}")
 
     def _aggregate(self, aggregate: Aggregate) -> str:

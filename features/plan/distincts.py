@@ -3,7 +3,7 @@
     user: distinct products purchased = purchases that were the first of their (user, product)
           counted in the user's state, seen by the state of the pair
 
-Of each event it is known, as bits of one number, of what it is the first; every bit is a condition of an entity that
+For each event, the bits of one number say which firsts it is; every bit is a condition of an entity that
 sees it (`EntityPlan.firsts`).
 """
 
@@ -45,9 +45,9 @@ class Distincts:
         try:
             return self._slots[entity, firsts]
         except KeyError:
-            found = tuple(slot for slot, bit in self._counts[entity] if firsts & bit)
-            self._slots[entity, firsts] = found
-            return found
+            slots = tuple(slot for slot, bit in self._counts[entity] if firsts & bit)
+            self._slots[entity, firsts] = slots
+            return slots
 
     def counted_by(self, entity: str, ids: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
         """Return the entities, by name and ids, whose distinct counts depend on the state of this one."""

@@ -24,14 +24,16 @@ def entity_set(
     event_types = _event_types(schema)
     request_types = _request_types(schema)
     shop = ft.EntitySet("shop")
-    for name, given, types in (("events", events, event_types), ("requests", requests, request_types)):
+    for name, frame, types in (("events", events, event_types), ("requests", requests, request_types)):
         index = next(iter(types))
-        shop.add_dataframe(_frame(given, types), name, index=index, time_index="timestamp", logical_types=types)
+        shop.add_dataframe(_frame(frame, types), name, index=index, time_index="timestamp", logical_types=types)
     for entity in schema.entities:
         index = entity.index
-        named = [one for given in (events, requests) if given is not None and index in given for one in given[index]]
-        known = dict.fromkeys(one for one in named if not _is_missing(one))
-        parents = pd.DataFrame({index: pd.Series(list(known), dtype="object")})
+        values = [
+            value for frame in (events, requests) if frame is not None and index in frame for value in frame[index]
+        ]
+        ids = dict.fromkeys(value for value in values if not _is_missing(value))
+        parents = pd.DataFrame({index: pd.Series(list(ids), dtype="object")})
         shop.add_dataframe(parents, entity.frame, index=index, logical_types={index: Categorical})
         shop.add_relationship(entity.frame, index, "events", index)
         if index in request_types:
@@ -75,8 +77,8 @@ def _request_types(schema: Schema) -> dict[str, type]:
     }
 
 
-def _frame(given: pd.DataFrame | None, types: dict[str, type]) -> pd.DataFrame:
+def _frame(frame: pd.DataFrame | None, types: dict[str, type]) -> pd.DataFrame:
     dtypes = {name: _PANDAS[logical] for name, logical in types.items()}
-    if given is None:
+    if frame is None:
         return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in dtypes.items()})
-    return given[list(types)].astype(dtypes)
+    return frame[list(types)].astype(dtypes)

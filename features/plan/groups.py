@@ -30,9 +30,9 @@ def groups_of(plan: Plan) -> dict[str, str]:
     owners = {feature.name: entity.entity for entity in plan.entities for feature in entity.features}
 
     def parts(expression: Any) -> list[Any]:
-        found = list(parts_of(expression))
-        borrowed = [expressions[one.feature] for one in found if isinstance(one, Borrowed)]
-        return [*found, *(part for other in borrowed for part in parts(other))]
+        own_parts = list(parts_of(expression))
+        borrowed = [expressions[part.feature] for part in own_parts if isinstance(part, Borrowed)]
+        return [*own_parts, *(part for other in borrowed for part in parts(other))]
 
     return {
         name: f"{owners.get(name, 'request')}.{_family(parts(expression), plan.schema)}"

@@ -54,7 +54,7 @@ __all__ = [
 class Aggregate(msgspec.Struct, frozen=True, order=True):
     """One mergeable number over those of an entity's events that meet a condition: of a kind and a column.
 
-    `parameter` is what its kind says (`features.kinds`); 0 where that says nothing.
+    `parameter` is what its kind says (`features.kinds`); 0 where it has none.
     """
 
     kind: AggregateKind
@@ -63,8 +63,9 @@ class Aggregate(msgspec.Struct, frozen=True, order=True):
     parameter: int = 0
 
     def __str__(self) -> str:
-        of = ", ".join(str(part) for part in (self.column, self.parameter) if part)
-        return f"{self.kind}{f'({of})' if of else ''}{' of ' + ' '.join(map(str, self.where)) if self.where else ''}"
+        arguments = ", ".join(str(part) for part in (self.column, self.parameter) if part)
+        condition = f" of {' '.join(map(str, self.where))}" if self.where else ""
+        return f"{self.kind}{f'({arguments})' if arguments else ''}{condition}"
 
 
 LAST_EVENT = Aggregate("last_time")
@@ -88,7 +89,7 @@ class Window(msgspec.Struct, frozen=True, order=True):
 
 
 class Total(msgspec.Struct, frozen=True, tag=True):
-    """A count or a sum, over a lifetime or a window; `empty` is its value where nothing was counted."""
+    """A count or a sum, over a lifetime or a window."""
 
     aggregate: Aggregate
     window: Window | None = None
@@ -362,8 +363,8 @@ class EntityPlan(msgspec.Struct, frozen=True):
         Large sums that are close together would cancel in floats.
         """
         match left, right:
-            case Total(Aggregate("sum") as one), Total(Aggregate("sum") as other):
-                return self.unit(one) if self.unit(one) == self.unit(other) else 0
+            case Total(Aggregate("sum") as first), Total(Aggregate("sum") as second):
+                return self.unit(first) if self.unit(first) == self.unit(second) else 0
         return 0
 
 

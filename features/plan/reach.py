@@ -32,7 +32,7 @@ _OF_ALL_TIME = (Edge, Since, Spacing, Slope, Recent, SinceRecent, OrderValue)
 _WINDOWED = (Total, Extreme, Distinct, Decayed, SessionValue, Top, Quantile)
 
 Reach = tuple[int | None, str]
-"""How far back, µs (None: without end), and what looks so far, in words; empty where there are no features."""
+"""How far back, µs (None: without end), and what looks that far, in words; empty where there are no features."""
 
 
 def reach_of(plan: EntityPlan) -> Reach:
@@ -54,10 +54,10 @@ def reach_of_all(plan: Plan) -> Reach:
     """Return how far back the features of all entities look."""
     longest: Reach = (0, "")
     for entity in plan.entities:
-        found = reach_of(entity)
-        if found[0] is None:
-            return found
-        longest = max(longest, found, key=lambda one: one[0] or 0)
+        reach = reach_of(entity)
+        if reach[0] is None:
+            return reach
+        longest = max(longest, reach, key=lambda candidate: candidate[0] or 0)
     return longest
 
 

@@ -24,15 +24,15 @@ Where = tuple[Condition, ...]
 EVERY: Where = ()
 
 
-def both(one: Where, other: Where) -> Where | None:
+def both(first: Where, second: Where) -> Where | None:
     """Return the condition that both hold; None where no event can meet it."""
-    found: dict[str, tuple[str, ...]] = {condition.column: condition.values for condition in one}
-    for condition in other:
+    allowed: dict[str, tuple[str, ...]] = {condition.column: condition.values for condition in first}
+    for condition in second:
         column, values = condition.column, condition.values
-        found[column] = tuple(value for value in found.get(column, values) if value in values)
-    if not all(found.values()):
+        allowed[column] = tuple(value for value in allowed.get(column, values) if value in values)
+    if not all(allowed.values()):
         return None
-    return tuple(Condition(column, values) for column, values in sorted(found.items()))
+    return tuple(Condition(column, values) for column, values in sorted(allowed.items()))
 
 
 def types_of(where: Where, every: Iterable[str]) -> tuple[str, ...]:

@@ -16,9 +16,9 @@ __all__ = ["RedisAccess"]
 class RedisAccess:
     """How clients reach Redis: `host` and `port` are those of one Redis, or of a node of a `cluster`.
 
-    `username` and `password` authenticate us. `tls` encrypts, and verifies the server's certificate and name against
-    the file `ca`, by default the system's. Raises ConfigurationError for a `ca` without TLS: the password would go out
-    in clear text.
+    `username` and `password` authenticate the client. `tls` encrypts, and verifies the server's certificate and name
+    against the file `ca`, by default the system's. Raises ConfigurationError for a `ca` without TLS: the password would
+    go out in clear text.
     """
 
     host: str = "127.0.0.1"
@@ -63,7 +63,7 @@ class RedisAccess:
         return redis.Redis(**options, retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)))
 
     def tls_context(self) -> ssl.SSLContext | None:
-        """Return what verifies the server; None without TLS.
+        """Return the context that verifies the server; None without TLS.
 
         Raises ConfigurationError where `ca` is not a file of certificates.
         """

@@ -21,7 +21,7 @@ from features.state.tiles import find_row, merge_rows
 __all__ = ["DAMAGE", "Algebra", "State"]
 
 DAMAGE = (StateError, ArithmeticError, LookupError, TypeError, ValueError)
-"""What using a state can raise whose bytes only look like one: wrong types, or numbers that cannot be of one entity."""
+"""Errors of using bytes that only look like a state: wrong types, or numbers that cannot be of one entity."""
 
 
 class State:
@@ -128,7 +128,7 @@ class Algebra:
     def merge_unseen(self, states: Sequence[State]) -> State:
         """Return the state of the events of all, as `merge` does but for `seen`, which is empty. In one pass."""
         numbers = zip(*(state.slots for state in states), strict=True)
-        slots = [reduce(merge, of_all) for merge, of_all in zip(self._merges, numbers, strict=True)]
+        slots = [reduce(merge, values) for merge, values in zip(self._merges, numbers, strict=True)]
         tiles = [
             merge_rows([state.tiles[place] for state in states], tile_set.span, self._tile_merges[place])
             for place, tile_set in enumerate(self.plan.tile_sets)
@@ -199,20 +199,25 @@ class _Programs(dict[Any, _Program]):
         self._plan = plan
         self._fields = fact_class(plan.schema)._fields
         aggregates = [*plan.slots, *(column for tile_set in plan.tile_sets for column in tile_set.columns)]
-        named: dict[str, set[str]] = {}
+        values_by_column: dict[str, set[str]] = {}
         for where in (*(aggregate.where for aggregate in aggregates), *plan.firsts):
             for condition in where:
-                named.setdefault(condition.column, set()).update(condition.values)
-        named.pop("event_type", None)
-        self._named = [(self._fields.index(column), values) for column, values in sorted(named.items())]
-        self._columns = ("event_type", *sorted(named))
-        self.by_type = not named
+                values_by_column.setdefault(condition.column, set()).update(condition.values)
+        values_by_column.pop("event_type", None)
+        self._label_fields = [
+            (self._fields.index(column), values) for column, values in sorted(values_by_column.items())
+        ]
+        self._columns = ("event_type", *sorted(values_by_column))
+        self.by_type = not values_by_column
 
     def kind_of(self, fact: Fact) -> Any:
         """Return the kind of an event."""
         if self.by_type:
             return fact.event_type
-        return (fact.event_type, *(fact[field] if fact[field] in values else None for field, values in self._named))
+        return (
+            fact.event_type,
+            *(fact[field] if fact[field] in values else None for field, values in self._label_fields),
+        )
 
     def __missing__(self, kind: Any) -> _Program:
         program = self[kind] = self._program(dict(zip(self._columns, (kind,) if self.by_type else kind, strict=True)))
@@ -265,7 +270,7 @@ class _Programs(dict[Any, _Program]):
 
 
 def _merges(aggregates: Sequence[Aggregate]) -> tuple[Callable[[Any, Any], Any], ...]:
-    """Return how two numbers of each aggregate become one; None is the number of no event."""
+    """Return, per aggregate, a function that merges two numbers; None is the number of no event."""
 
     def merge_of(aggregate: Aggregate) -> Callable[[Any, Any], Any]:
         merge, parameter = KINDS[aggregate.kind].merge, aggregate.parameter
@@ -281,4 +286,4 @@ def _merges(aggregates: Sequence[Aggregate]) -> tuple[Callable[[Any, Any], Any],
 
 
 _CALLED = tuple(kind for kind in KINDS if kind not in {"count", "first_time", "last_time", "distinct"})
-"""Kinds whose steps `Algebra.update` calls; it has inlined the others."""
+"""Kinds whose steps `Algebra.update` calls; the others are inlined there."""

@@ -1,8 +1,8 @@
 """What Redis' errors mean: it is away, it refuses for now, or one key is not ours.
 
-Whatever Redis as a whole refuses is waited for, like a lost connection: no memory (OOM), a disk that is full (MISCONF),
-a failover (READONLY, MASTERDOWN, CLUSTERDOWN, TRYAGAIN), a start (LOADING), a user who may not yet (NOAUTH, NOPERM).
-Somebody mends it beside us, and nothing tells whether that will be in a second or in an hour.
+What Redis as a whole refuses is waited for, like a lost connection: no memory (OOM), a disk that is full (MISCONF), a
+failover (READONLY, MASTERDOWN, CLUSTERDOWN, TRYAGAIN), a start (LOADING), a user without rights yet (NOAUTH, NOPERM).
+It is repaired elsewhere, and nothing tells whether that will be in a second or in an hour.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,11 +29,11 @@ _CLOSED = (
 _ANOTHER_TYPE = b"\xff"
 
 _FOR_EVER = -1
-"""What Redis says of a key that does not expire."""
+"""Redis' time to live of a key that does not expire."""
 
 
 def ask(command: Callable[[], T]) -> T:
-    """The answer to a command; UnavailableError where Redis is away, RedisRefusalError where it refuses."""
+    """Return the answer to a command; UnavailableError where Redis is away, RedisRefusalError where it refuses."""
     try:
         return command()
     except redis.TimeoutError as error:
@@ -45,50 +45,50 @@ def ask(command: Callable[[], T]) -> T:
         closed = isinstance(error.__context__, BrokenPipeError | ConnectionResetError)
         raise UnavailableError(f"Redis: {str(error).rstrip('.')}; {_CLOSED if closed else _AWAY}") from error
     except ResponseError as error:
-        code = getattr(error, "status_code", None)  # which redis-py takes off the text where it knows it
+        code = getattr(error, "status_code", None)  # which redis-py removes from the text where it knows it
         raise RedisRefusalError(f"Redis refuses: {f'{code} ' if code else ''}{error}") from error
 
 
 def read_value(client: Any, name: str) -> bytes | None:
     """Return the value of a key of ours, None where there is none. Raises what `ask` does.
 
-    Of a key of another type that is in its place it returns what nobody can decode: it says nothing, and is there.
+    A key of another type in its place yields bytes that nothing decodes: there is a value, which says nothing.
     """
     try:
-        found: bytes | None = ask(lambda: client.get(name))
+        value: bytes | None = ask(lambda: client.get(name))
     except RedisRefusalError as error:
         if not is_wrong_type(error):
             raise
         return _ANOTHER_TYPE
-    return found
+    return value
 
 
 def read_fields(client: Any, name: str) -> dict[bytes, bytes]:
     """Return the fields of a hash of ours; none where a key of another type is in its place. Raises what `ask` does."""
     try:
-        found: dict[bytes, bytes] = ask(lambda: client.hgetall(name))
+        fields: dict[bytes, bytes] = ask(lambda: client.hgetall(name))
     except RedisRefusalError as error:
         if not is_wrong_type(error):
             raise
         return {}
-    return found
+    return fields
 
 
 def take_turn(client: Any, name: str, word: str | bytes, lasts_s: float) -> bool:
-    """Take for a while what one has at a time; return whether nobody has it. Raises what `ask` does.
+    """Take a turn that one process has at a time; return whether it was free. Raises what `ask` does.
 
-    Whoever has it has it for a while: a key that would stay is nobody's, and goes.
+    A turn ends after a while: a key without an end was not written by `take_turn`, and is deleted first.
     """
-    taken = partial(client.set, name, word, nx=True, px=int(lasts_s * 1_000))
-    if ask(taken):
+    take = partial(client.set, name, word, nx=True, px=int(lasts_s * 1_000))
+    if ask(take):
         return True
     if ask(lambda: client.pttl(name)) == _FOR_EVER:
         ask(lambda: client.unlink(name))
-    return bool(ask(taken))
+    return bool(ask(take))
 
 
 def write_fields(client: Any, name: str, fields: Mapping[Any, Any]) -> None:
-    """Write fields of a hash of ours; a key of another type is in the way, and goes. Raises what `ask` does."""
+    """Write fields of a hash of ours; a key of another type in its place is deleted first. Raises what `ask` does."""
     try:
         ask(lambda: client.hset(name, mapping=fields))
     except RedisRefusalError as error:
@@ -99,11 +99,11 @@ def write_fields(client: Any, name: str, fields: Mapping[Any, Any]) -> None:
 
 
 def read_info(client: Any, section: str) -> list[dict[str, Any]]:
-    """Return a section of what Redis says of itself, of each primary of a cluster. Raises what `ask` does."""
-    found: dict[str, Any] = ask(lambda: client.info(section))
-    return list(found.values()) if found and all(isinstance(said, dict) for said in found.values()) else [found]
+    """Return a section of Redis' report on itself, of each primary of a cluster. Raises what `ask` does."""
+    answer: dict[str, Any] = ask(lambda: client.info(section))
+    return list(answer.values()) if answer and all(isinstance(value, dict) for value in answer.values()) else [answer]
 
 
 def is_wrong_type(error: Exception) -> bool:
-    """Whether Redis refuses because a key holds another type. Its code may stand behind a script's own words."""
+    """Return whether Redis refuses because a key holds another type. Its code may follow a script's own words."""
     return isinstance(error, ResponseError | RedisRefusalError) and "WRONGTYPE" in str(error)

@@ -97,15 +97,15 @@ _CHECKED = {_COLUMNAR: 0, _VERSION: crc32(_VERSION)}
 
 
 def _seen(flat: list[Any]) -> dict[int, Seen]:
-    """Return what partitions brought, of partition, offset forgotten last and entries, one after the other."""
-    found = {}
+    """Return what partitions brought, from a flat list of partition, last forgotten offset and entries of each."""
+    seen = {}
     for number, forgotten, entries in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
         if type(number) is not int or type(forgotten) is not int or type(entries) is not bytes:
             raise TypeError("what was seen is no partition, offset and bytes")
         if len(entries) % ENTRY_BYTES or not entries:
             raise ValueError(f"{len(entries)} bytes of events that were seen")
-        found[number] = Seen(forgotten, entries)
-    return found
+        seen[number] = Seen(forgotten, entries)
+    return seen
 
 
 _BIG = 1

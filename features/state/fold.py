@@ -10,16 +10,16 @@ A distinct count needs to know whether an event is the first of its kind of a pa
 pair's state remembers the offset of its first event, so an event that is delivered again gets the same answer. So
 states of more keys are folded before those of fewer.
 
-An event that its client sent again is not folded. The state of the ordering key tells so (`features.seen`), and is read
-before all others. It must not forget an event that may be read again, since nobody could say then what that was: the
-batch is refused (UnsettledError) until what is before is committed.
+An event that its client sent again is not folded. The state of the ordering key tells (`features.seen`), and is read
+before all others. It must not forget an event that may be read again, since nothing could tell then what that was: the
+batch is refused (UnsettledError) until earlier events are committed.
 
-Of writers that fold into one state at once, as a product's, each but one has to read it again. What its batch adds is
+Of writers that fold into one state at once, as a product's, all but one have to read it again. What its batch adds is
 then folded once more, by itself, and merged into what is read: a moment, however many events and writers there are.
 
-A state that cannot be read is left as it is and, where that is asked for, set aside, and all others go on; it is made
-anew from its events in log and topic (`features.batch.repair`). A pair's takes along the states whose distinct counts
-it was to be asked for.
+A state that cannot be read is left as it is and, if there is a `store`, set aside, and all others go on; it is rebuilt
+from its events in log and topic (`features.batch.repair`). A pair's takes along the states whose distinct counts depend
+on it.
 """
 
 import logging
@@ -53,7 +53,7 @@ __all__ = ["Fold", "FoldCounts", "Settled", "Sourced"]
 _log = logging.getLogger(__name__)
 
 _FEW = 64
-"""States that are read and written at once where other writers have them too: each is out of hand for milliseconds."""
+"""States that are read and written at once where other writers have them too, so that each is held for milliseconds."""
 
 _MOST_TRIES = 50
 """Rounds of compare-and-set before giving up; each lost round means that another worker's write succeeded."""
@@ -72,7 +72,7 @@ class Settled(NamedTuple):
 class FoldCounts(NamedTuple):
     """Counts of one micro-batch: its events, those that some state lacked, states written, writes that were retried.
 
-    `aside`: entities whose states could not be read, and those whose distinct counts are one short for it. `repeats`:
+    `aside`: entities whose states could not be read, and those whose distinct counts lack one for it. `repeats`:
     places of events in the batch that were sent before, and are in no state.
     """
 
@@ -84,7 +84,7 @@ class FoldCounts(NamedTuple):
     repeats: frozenset[int] = frozenset()
 
 
-class _Held:
+class _WorkingState:
     """The state and fence of one entity while a micro-batch is folded."""
 
     __slots__ = ("fence", "state")
@@ -119,7 +119,7 @@ class _Batch:
         self.lacked = [False] * len(events)
         self.states = self.conflicts = 0
         self.created: dict[str, int] = {}
-        self.added: dict[tuple[str, int], tuple[dict[int, int], _Held]] = {}
+        self.added: dict[tuple[str, int], tuple[dict[int, int], _WorkingState]] = {}
         self.aside = set[EntityKey]()
 
 
@@ -128,7 +128,7 @@ _NOTHING: Mapping[int, int] = {}
 _Places = list[int]
 """Indices into a batch of one entity's events, ascending."""
 
-_Ready = Mapping[EntityKey, tuple[_Places, Stored, _Held]]
+_Ready = Mapping[EntityKey, tuple[_Places, Stored, _WorkingState]]
 """By entity: the places of its events, what is stored, and the state in it to fold on."""
 
 _NOT_READ: _Ready = {}
@@ -147,8 +147,8 @@ class Fold:
         self._topic = topic
         self._seen: dict[EntityKey, dict[int, int]] = {}
         """Per entity and partition, the last offset in its state when that was last read or written."""
-        self._named = set[EntityKey]()
-        """Entities of which the log has said lately that they are set aside."""
+        self._reported = set[EntityKey]()
+        """Entities of which it was lately logged that they are set aside."""
         self._algebras = {entity.entity: Algebra(entity) for entity in plan.entities}
         self._distincts = Distincts(plan)
         remembering = plan.remembering
@@ -186,10 +186,10 @@ class Fold:
         with paused_collector():
             ready = self._tell_repeats(batch)
             for level, is_shared in self._levels:
-                known = len(batch.aside)
+                before = len(batch.aside)
                 self._settle(batch, _touched(batch, level), is_shared=is_shared)
-                if len(batch.aside) > known and self._store is not None:  # before anything is counted without them
-                    counted = [one for key in batch.aside for one in self._distincts.counted_by(key.entity, key.ids)]
+                if len(batch.aside) > before and self._store is not None:  # before anything is counted without them
+                    counted = [pair for key in batch.aside for pair in self._distincts.counted_by(key.entity, key.ids)]
                     batch.aside |= {EntityKey(entity, ids) for entity, ids in counted}
                     self._store.aside.add(batch.aside)
             # Last: a state of one key, which counts what others see for the first time.
@@ -207,10 +207,10 @@ class Fold:
         they may lack is folded again.
         """
         self._seen.clear()
-        self._named.clear()
+        self._reported.clear()
 
     def _tell_repeats(self, batch: _Batch) -> _Ready:
-        """Note which events were sent before; return what tells so, which is read, and not folded on yet."""
+        """Note which events were sent before; return the states that tell so, which are read, and not folded on yet."""
         touched = _touched(batch, self._telling)
         ready, damaged, unsettled = {}, dict[EntityKey, Stored](), list[int]()
         for (key, places), before in zip(touched.items(), self._states.read(list(touched)), strict=True):
@@ -223,10 +223,10 @@ class Fold:
             except DAMAGE as error:
                 if self._store is None:
                     raise
-                self._name(key, error)
+                self._report(key, error)
                 damaged[key] = before
         if damaged and self._store is not None:
-            # Once, since whoever makes them anew takes them back only while they are not named again.
+            # Once, since a repairer takes them back only while they are not listed again.
             if not self.undecided.keys() >= damaged.keys():
                 self._store.aside.add(damaged)
             self.undecided = damaged
@@ -239,25 +239,25 @@ class Fold:
             raise UnsettledError(min(unsettled))
         return ready
 
-    def _read(self, batch: _Batch, key: EntityKey, before: Stored, places: _Places) -> _Held:
-        """Return a state to fold on; one that tells repeats says so of its events, and remembers the others."""
-        held = _Held(self._algebras[key.entity], before, self._topic)
+    def _read(self, batch: _Batch, key: EntityKey, before: Stored, places: _Places) -> _WorkingState:
+        """Return a state to fold on; one that tells repeats notes them among its events, and remembers the others."""
+        working = _WorkingState(self._algebras[key.entity], before, self._topic)
         if batch.watch:
-            self._check(key, held.fence)
+            self._check(key, working.fence)
         if key.entity == self._remembering:
-            self._tell(batch, held, places)
-        return held
+            self._tell(batch, working, places)
+        return working
 
-    def _tell(self, batch: _Batch, held: _Held, places: _Places) -> None:
-        within_s, settled, seen = self._within_s, batch.settled, held.state.seen
-        read = dict(held.fence.offsets)
+    def _tell(self, batch: _Batch, working: _WorkingState, places: _Places) -> None:
+        within_s, settled, seen = self._within_s, batch.settled, working.state.seen
+        read = dict(working.fence.offsets)
         for place in places:
             fact, partition, offset, arrived_us = batch.events[place]
-            its = seen.get(partition)
-            if its is None:
-                its = Seen()
+            partition_seen = seen.get(partition)
+            if partition_seen is None:
+                partition_seen = Seen()
             if offset <= read.get(partition, -1):
-                repeat = not batch.logged and its.was_repeat(offset)
+                repeat = not batch.logged and partition_seen.was_repeat(offset)
                 if repeat is None and settled and offset >= settled.logged.get(partition, 0):
                     raise OvertakenError(
                         f"partition {partition}: {self._remembering} states have forgotten whether the event at offset "
@@ -269,14 +269,14 @@ class Fold:
                 continue
             token = batch.tokens.get(place) or batch.tokens.setdefault(place, token_of(fact.event_id))
             at_s = (fact.timestamp_us if arrived_us is None else arrived_us) // MICROS
-            if not batch.logged and its.is_repeat(token, at_s, within_s):
+            if not batch.logged and partition_seen.is_repeat(token, at_s, within_s):
                 batch.repeats.add(place)
                 continue
-            before = its.forgotten
-            its.add(token, offset, at_s, within_s)
-            if settled and before < its.forgotten >= settled.committed.get(partition, 0):
+            before = partition_seen.forgotten
+            partition_seen.add(token, offset, at_s, within_s)
+            if settled and before < partition_seen.forgotten >= settled.committed.get(partition, 0):
                 raise UnsettledError(place)
-            seen[partition] = its
+            seen[partition] = partition_seen
             read[partition] = offset
 
     def _settle(
@@ -289,8 +289,8 @@ class Fold:
         left = list(touched)
         for attempt in range(_MOST_TRIES):
             most = _FEW if is_shared or attempt else max(1, len(left))
-            some = [{key: touched[key] for key in left[at : at + most]} for at in range(0, len(left), most)]
-            left = [key for few in some for key in self._write(batch, few, ready, again=attempt > 0)]
+            chunks = [{key: touched[key] for key in left[at : at + most]} for at in range(0, len(left), most)]
+            left = [key for chunk in chunks for key in self._write(batch, chunk, ready, again=attempt > 0)]
             if not left:
                 return
             ready = _NOT_READ
@@ -310,20 +310,20 @@ class Fold:
             algebra = self._algebras[key.entity]
             try:
                 if key in ready:
-                    _, before, held = ready[key]
+                    _, before, working = ready[key]
                 else:
                     before = stored[key]
-                    held = self._read(batch, key, before, places)
+                    working = self._read(batch, key, before, places)
                 fold = self._fold_first if algebra.plan.firsts else self._merge if again else self._fold_one
-                if fold(algebra, held, batch, places):
-                    writes[key] = (before, algebra.encode(held.state), held.fence)
+                if fold(algebra, working, batch, places):
+                    writes[key] = (before, algebra.encode(working.state), working.fence)
             except LayoutError:
                 raise  # all states are of other definitions, and none is damaged
             except DAMAGE as error:
                 if self._store is None:
                     raise
                 damaged.append(key)
-                self._name(key, error)
+                self._report(key, error)
         for key in damaged:
             self._set_aside(batch, key, waiting.pop(key))
         lost = self._states.compare_and_set(writes)
@@ -336,16 +336,16 @@ class Fold:
             self._see(batch, waiting if not lost else {key: waiting[key] for key in waiting.keys() - set(lost)})
         return lost
 
-    def _name(self, key: EntityKey, error: Exception) -> None:
-        """Say, once, that a state is set aside."""
-        if key not in self._named:
-            self._named.add(key)
+    def _report(self, key: EntityKey, error: Exception) -> None:
+        """Log, once, that a state is set aside."""
+        if key not in self._reported:
+            self._reported.add(key)
             _log.error("%s %s is set aside: %s", key.entity, "/".join(key.ids), error)
 
     def _set_aside(self, batch: _Batch, key: EntityKey, places: _Places) -> None:
         batch.aside.add(key)
         others = ~self._distincts.all_of(key.entity)
-        for place in places:  # of which it may have answered some before it broke
+        for place in places:  # it may have answered for some before it failed
             batch.firsts[place] &= others
 
     def _check(self, key: EntityKey, fence: Fence) -> None:
@@ -368,12 +368,12 @@ class Fold:
                     _, partition, offset, _ = events[place]
                     offsets[partition] = offset
 
-    def _fold_first(self, algebra: Algebra, held: _Held, batch: _Batch, places: _Places) -> bool:
+    def _fold_first(self, algebra: Algebra, working: _WorkingState, batch: _Batch, places: _Places) -> bool:
         """Fold an entity's events, and mark those that are the first of their kind.
 
         One that is delivered again is still a first.
         """
-        state, offsets = held.state, held.fence.offsets
+        state, offsets = working.state, working.fence.offsets
         entity = algebra.plan.entity
         bits, others = self._distincts.bits(entity), ~self._distincts.all_of(entity)
         changed = False
@@ -398,9 +398,9 @@ class Fold:
             batch.lacked[place] = changed = True
         return changed
 
-    def _fold_one(self, algebra: Algebra, held: _Held, batch: _Batch, places: _Places) -> bool:
+    def _fold_one(self, algebra: Algebra, working: _WorkingState, batch: _Batch, places: _Places) -> bool:
         """Fold the events of an entity that no distinct count depends on."""
-        state, offsets, update = held.state, held.fence.offsets, algebra.update
+        state, offsets, update = working.state, working.fence.offsets, algebra.update
         slots, entity = self._distincts.slots, algebra.plan.entity
         repeats = batch.repeats
         changed = False
@@ -413,37 +413,37 @@ class Fold:
                 batch.lacked[place] = changed = True
         return changed
 
-    def _merge(self, algebra: Algebra, held: _Held, batch: _Batch, places: _Places) -> bool:
-        """Merge what an entity's events add: folded once, unless another has folded some of them meanwhile."""
+    def _merge(self, algebra: Algebra, working: _WorkingState, batch: _Batch, places: _Places) -> bool:
+        """Merge what an entity's events add: folded once, unless another writer has folded some of them meanwhile."""
         if algebra.plan.remembers_s:  # what it remembers is of its offsets in their order
-            return self._fold_one(algebra, held, batch, places)
-        offsets = held.fence.offsets
+            return self._fold_one(algebra, working, batch, places)
+        offsets = working.fence.offsets
         before = {partition: offsets.get(partition, -1) for partition in {batch.events[place][1] for place in places}}
-        what = algebra.plan.entity, places[0]  # no other entity of its kind has this event
-        after, added = batch.added.get(what, (None, held))
+        added_key = algebra.plan.entity, places[0]  # no other entity of its kind has this event
+        after, added = batch.added.get(added_key, (None, working))
         if after != before:
-            added = _Held(algebra, NOTHING, self._topic)
+            added = _WorkingState(algebra, NOTHING, self._topic)
             added.fence.offsets = dict(before)
             self._fold_one(algebra, added, batch, places)
-            batch.added[what] = before, added
-        held.state = algebra.merge(held.state, added.state)
+            batch.added[added_key] = before, added
+        working.state = algebra.merge(working.state, added.state)
         offsets.update(added.fence.offsets)
         return added.fence.offsets != before
 
 
 def _touched(batch: _Batch, level: Sequence[Touch]) -> dict[EntityKey, _Places]:
     """Return the entities that events touch, but for repeats, each with the places of its events."""
-    found: dict[EntityKey, _Places] = {}
+    touched: dict[EntityKey, _Places] = {}
     events = list(enumerate(batch.events))
     if batch.repeats:
-        events = [(place, one) for place, one in events if place not in batch.repeats]
+        events = [(place, sourced) for place, sourced in events if place not in batch.repeats]
     for entity, pick, partly, _ in level:
-        of_entity: dict[tuple[str, ...], _Places] = {}
-        for place, one in events:
-            ids = pick(one[0])
-            if ids in of_entity:
-                of_entity[ids].append(place)
+        by_ids: dict[tuple[str, ...], _Places] = {}
+        for place, sourced in events:
+            ids = pick(sourced[0])
+            if ids in by_ids:
+                by_ids[ids].append(place)
             elif not (partly and None in ids):
-                of_entity[ids] = [place]
-        found |= {EntityKey(entity.name, ids): places for ids, places in of_entity.items()}
-    return found
+                by_ids[ids] = [place]
+        touched |= {EntityKey(entity.name, ids): places for ids, places in by_ids.items()}
+    return touched

@@ -1,15 +1,15 @@
-"""What a store should hold, written in the store itself: where it forgets, the inventory goes with the rest.
+"""What a store should hold, recorded in the store itself: where it forgets, the inventory is lost with the rest.
 
     encore:inventory    user 2000   product 400   user_product 46258   evicted 0   revision 5f0c...   spread_512 1
     encore:here:{17}    1           on every primary of a cluster at least one such key
     encore:lives        visit 2592000000    how long after its last event a state leaves, ms; others stay
 
-Of each entity how many states there are, at least. A field says that the entity's states are here, so a worker folds
-only while all are: onto an empty store it would give an entity that is known one of its newest events alone. Whoever
-finds fewer keys than the sum, or that Redis has evicted some since, knows that states are missing.
+For each entity, how many states there are, at least. A field says that the entity's states are here, so a worker folds
+only while all are: on an empty store it would give a known entity one of its newest events alone. Fewer keys than the
+sum, or keys that Redis has evicted since, show that states are missing.
 
-The states are a revision, which ends when some are made anew from the log alone. Those lack what a worker has folded
-and not logged, so one that slept through it begins again where the log ends (`RemadeError`).
+The states are of a revision, which ends when some are rebuilt from the log alone. Those lack what a worker has folded
+and not logged, so a worker that slept through it begins again where the log ends (`RemadeError`).
 """
 
 import uuid
@@ -26,13 +26,13 @@ from features.state.answers import ask, read_fields, read_info, write_fields
 __all__ = ["Inventory", "Stock"]
 
 _EVICTED = "evicted"
-"""The field of how many keys Redis had evicted when the states were counted."""
+"""The field of the number of keys that Redis had evicted when the states were counted."""
 
 _REVISION = "revision"
 """The field that names the revision; absent before the first."""
 
 _SPREAD = "spread_512"
-"""The field that says that a cluster's nodes have their markers; named after how many, since more were added."""
+"""The field that records that a cluster's nodes have their markers; named after their number, since more were added."""
 
 _MARKERS = 512
 """Markers, evenly over a cluster's slots: a primary of 63 slots in a row has one, as has nearly every one of a few
@@ -50,7 +50,7 @@ return 1
 
 
 class Stock(NamedTuple):
-    """A look at a store: what it should hold and what it says of itself. None: it does not tell.
+    """A look at a store: what it should hold and what it reports. None: unknown.
 
     `expected` states by entity (those that the inventory lists); `keys` that there are; keys `evicted` since the states
     were counted; the `policy` by which it drops keys where memory is `limited`. States of `passing` entities leave by
@@ -67,12 +67,12 @@ class Stock(NamedTuple):
 
     @property
     def lasting(self) -> int:
-        """How many states should be here whatever time it is."""
+        """How many states should be here at any time."""
         return sum(count for entity, count in self.expected.items() if entity not in self.passing)
 
     @property
     def forgotten(self) -> tuple[str, ...]:
-        """Entities whose states nothing vouches for."""
+        """Entities that are missing from the inventory."""
         return tuple(entity for entity in self.entities if entity not in self.expected)
 
     @property
@@ -82,30 +82,30 @@ class Stock(NamedTuple):
         return tuple(self.entities) if short or self.evicted else self.forgotten
 
     def problems(self) -> list[str]:
-        """What is wrong, and what to do, in words."""
-        found = []
+        """Return what is wrong, and what to do, in words."""
+        problems = []
         if self.forgotten:
-            found.append(str(ForgottenError(self.forgotten)))
+            problems.append(str(ForgottenError(self.forgotten)))
         elif self.evicted:
-            found.append(
+            problems.append(
                 f"Redis has evicted {self.evicted:,} keys (maxmemory-policy {self.policy}), and known entities are "
                 f"strangers; set the policy to {_KEEPS}, give it more memory, and run `encore rebuild`"
             )
         elif self.doubtful:
-            found.append(
+            problems.append(
                 f"Redis holds {self.keys:,} keys, and {self.lasting:,} states were written: the others "
                 "were deleted, and their entities are strangers; run `encore rebuild`"
             )
         if self.limited and self.policy not in {_KEEPS, None}:
-            found.append(
+            problems.append(
                 f"Redis drops keys when its memory is full (maxmemory-policy {self.policy}): set it to {_KEEPS}, for "
                 "what is dropped is counted from nothing"
             )
-        return found
+        return problems
 
 
 NodesOf = Callable[[Sequence[int]], Sequence[object]]
-"""Which node has each of these slots."""
+"""Returns the node that has each of these slots."""
 
 
 class Inventory:
@@ -127,7 +127,7 @@ class Inventory:
         self._look_up = (self._name.encode(), ("HMGET", self._name, *self._entities, _REVISION, _SPREAD))
 
     def look_ups(self) -> list[tuple[bytes, tuple[Any, ...]]]:
-        """The commands whose answers `require` takes, each with its key: one to every primary, and one."""
+        """Return the commands whose answers `require` takes, each with its key: one to every primary, and one."""
         looks = [self._look_up]
         if self._nodes_of is not None:
             nodes_of, slots = self._nodes_of, list(self._markers)
@@ -140,8 +140,8 @@ class Inventory:
 
         By the answers to `look_ups`.
         """
-        told, *markers = answers
-        *counts, revision, spread = told if isinstance(told, list) else [None] * (len(self._entities) + 2)
+        fields, *markers = answers
+        *counts, revision, spread = fields if isinstance(fields, list) else [None] * (len(self._entities) + 2)
         if None in counts:
             raise ForgottenError([name for name, count in zip(self._entities, counts, strict=True) if count is None])
         if spread is not None and not all(markers):
@@ -153,11 +153,11 @@ class Inventory:
 
     def require_revision(self) -> None:
         """Raise RemadeError where states are of another revision than before, ForgottenError where there are none."""
-        told = ask(lambda: self._client.execute_command(*self._look_up[1]))
-        self.require([told])
+        fields = ask(lambda: self._client.execute_command(*self._look_up[1]))
+        self.require([fields])
 
     def forget_revision(self) -> None:
-        """Take whatever revision there is from now on: nothing is held that was folded into another one."""
+        """Accept any revision from now on: nothing is held that was folded into another one."""
         self._seen = None
 
     def turn_over(self) -> None:
@@ -170,39 +170,39 @@ class Inventory:
         Raises ForgottenError where something was folded before (`done`) and is not here. A store that was materialized
         before there were inventories is taken as it is, and so is a cluster of before there were markers.
         """
-        found = self._read()
-        missing = [entity for entity in self._entities if entity not in found]
+        counts = self._read()
+        missing = [entity for entity in self._entities if entity not in counts]
         if not missing:
-            self._begin_markers(found)
+            self._begin_markers(counts)
             return
-        if done and (found or not ask(lambda: self._client.exists(self._materialized))):
+        if done and (counts or not ask(lambda: self._client.exists(self._materialized))):
             raise ForgottenError(missing)
         self.vouch(dict.fromkeys(missing, 0))
 
     def vouch(self, counts: Mapping[str, int]) -> None:
-        """The states of these entities are here, so many of each."""
+        """Record that the states of these entities are here, so many of each."""
         for marker in self._markers.values():
             ask(lambda marker=marker: self._client.set(marker, 1))  # type: ignore[misc]
         spread = {_SPREAD: 1} if self._markers else {}
         write_fields(self._client, self._name, {**counts, _EVICTED: self._evicted() or 0, **spread})
 
     def vouch_more(self, entity: str, created: int) -> None:
-        """The states of this entity are here, `created` of them since they were counted."""
+        """Record that the states of this entity are here, `created` of them since they were counted."""
         ask(lambda: self._client.hincrby(self._name, entity, created))
 
     def add(self, counts: Mapping[str, int]) -> None:
-        """So many states more are here, of entities that are in the inventory."""
+        """Record that so many more states are here, of entities that are in the inventory."""
         words = [word for item in counts.items() for word in item]
         ask(lambda: self._client.eval(_ADD, 1, self._name, *words))
 
     def lives(self) -> dict[str, int]:
         """Return how long after their last event states leave the store, ms, by entity; the others stay.
 
-        It is read once: who starts, or opens another edition, sees what was said since.
+        It is read once: a process that starts, or opens another edition, sees later changes.
         """
         if self._living is None:
-            found = read_fields(self._client, self._lives)
-            self._living = {name.decode(errors="replace"): int(ms) for name, ms in found.items() if ms.isdigit()}
+            fields = read_fields(self._client, self._lives)
+            self._living = {name.decode(errors="replace"): int(ms) for name, ms in fields.items() if ms.isdigit()}
         return self._living
 
     def let_live(self, lives_ms: Mapping[str, int]) -> None:
@@ -215,40 +215,40 @@ class Inventory:
             self._living = dict(lives_ms)
 
     def clear(self) -> None:
-        """Nothing is here."""
+        """Record that nothing is here."""
         for key in (self._name, *self._markers.values()):
             ask(lambda key=key: self._client.unlink(key))  # type: ignore[misc]
 
     def look(self) -> Stock:
-        """How the store is against its inventory."""
-        found = self._read()
-        is_whole = _SPREAD not in found or self._has_markers()
-        expected = {entity: found[entity] for entity in self._entities if entity in found and is_whole}
+        """Compare the store with its inventory."""
+        counts = self._read()
+        is_whole = _SPREAD not in counts or self._has_markers()
+        expected = {entity: counts[entity] for entity in self._entities if entity in counts and is_whole}
         memory, evicted = self._info("memory"), self._evicted()
         return Stock(
             self._entities,
             expected,
             keys=self._size(),
-            evicted=None if evicted is None else max(0, evicted - found.get(_EVICTED, 0)),
+            evicted=None if evicted is None else max(0, evicted - counts.get(_EVICTED, 0)),
             policy=str(memory["maxmemory_policy"]) if "maxmemory_policy" in memory else None,
             limited=bool(memory.get("maxmemory", 0)),
             passing=frozenset(self.lives()),
         )
 
-    def _begin_markers(self, found: Mapping[str, int]) -> None:
-        if _SPREAD in found and not self._has_markers():
+    def _begin_markers(self, counts: Mapping[str, int]) -> None:
+        if _SPREAD in counts and not self._has_markers():
             raise ForgottenError(self._entities)
-        if self._markers and _SPREAD not in found:
+        if self._markers and _SPREAD not in counts:
             self.vouch({})
 
     def _has_markers(self) -> bool:
-        """Whether every primary has its marker."""
+        """Return whether every primary has its marker."""
         _, *markers = self.look_ups()
         return all(ask(lambda words=words: self._client.execute_command(*words)) for _, words in markers)  # type: ignore[misc]
 
     def _read(self) -> dict[str, int]:
-        found = read_fields(self._client, self._name)
-        return {name.decode(errors="replace"): int(count) for name, count in found.items() if count.isdigit()}
+        fields = read_fields(self._client, self._name)
+        return {name.decode(errors="replace"): int(count) for name, count in fields.items() if count.isdigit()}
 
     def _size(self) -> int | None:
         try:
@@ -261,7 +261,7 @@ class Inventory:
         return int(stats["evicted_keys"]) if "evicted_keys" in stats else None
 
     def _info(self, section: str) -> dict[str, Any]:
-        """What all nodes say of themselves, numbers added up; nothing where they may not be asked."""
+        """Return what all nodes report, numbers added up; nothing where they may not be asked."""
         try:
             nodes = read_info(self._client, section)
         except RedisRefusalError:
@@ -279,7 +279,7 @@ class Inventory:
 
 @cache
 def _tags() -> dict[int, int]:
-    """Hash tags by their slots, one in each of as many equal parts of a cluster's slots as there are markers."""
+    """Return hash tags by their slots, one in each of as many equal parts of a cluster's slots as there are markers."""
     tags: dict[int, tuple[int, int]] = {}
     for tag in count():
         slot = key_slot(str(tag).encode())

@@ -56,7 +56,7 @@ class MemoryStates:
     def fences(self, entity: str) -> Iterator[Fence]:
         """Yield the fence of every state of an entity, in no order."""
         with self._lock:
-            stored = [one.fence for key, one in self._stored.items() if key.entity == entity]
+            stored = [state.fence for key, state in self._stored.items() if key.entity == entity]
         return map(Fence.decode, stored)
 
     def clear(self) -> int:

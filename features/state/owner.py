@@ -1,6 +1,6 @@
-"""Whose the states in Redis are: beside them stands the id of the event log that they are made of.
+"""The owner of the states in Redis: beside them is the id of the event log that they are made of.
 
-One project of one Redis is of one log. A second log that wrote under the same keys would double every count.
+One project of one Redis belongs to one log. A second log that wrote under the same keys would double every count.
 """
 
 from typing import Any
@@ -31,10 +31,10 @@ class Ownership:
         self.key = f"{project}:home"
 
     def owner(self) -> Owner | None:
-        """Return who owns the states; None where nobody says so."""
-        found = read_value(self._client, self.key)
+        """Return who owns the states; None where no owner is recorded."""
+        encoded = read_value(self._client, self.key)
         try:
-            return None if found is None else msgspec.json.decode(found, type=Owner)
+            return None if encoded is None else msgspec.json.decode(encoded, type=Owner)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise ConfigurationError(
                 f"Redis: the key {self.key} does not say whose the states are ({error}); delete it, and start the "
@@ -42,23 +42,23 @@ class Ownership:
             ) from error
 
     def is_free(self) -> bool:
-        """Return whether nobody owns the project, and no states without an owner, of an older Encore, are there."""
+        """Return whether the project has no owner, and no states without an owner, of an older Encore."""
         marks = (self.key, f"{self._project}:newest_event", f"{self._project}:materialized")
         return not any(ask(lambda mark=mark: self._client.exists(mark)) for mark in marks)  # type: ignore[misc]
 
     def claim(self, identity: Identity, home: str) -> None:
-        """Own what nobody owns. Raises ConfigurationError, which names the owner, where it is another's."""
-        if self.owner() is None:  # a Redis that takes no writes tells no less whose they are
+        """Become the owner where there is none. Raises ConfigurationError, which names another owner."""
+        if self.owner() is None:  # a Redis that takes no writes can still tell whose they are
             self.take(identity, home)
         self.require(identity)
 
     def take(self, identity: Identity, home: str) -> bool:
-        """Own what nobody owns; return whether it was so: of all who come at once, one takes it."""
+        """Become the owner where there is none; return whether that was so: of several at once, one succeeds."""
         owner = msgspec.json.encode(Owner(identity.id, home))
         return bool(ask(lambda: self._client.set(self.key, owner, nx=True)))
 
     def require(self, identity: Identity | None) -> None:
-        """Raise ConfigurationError, by name, where the states are another log's."""
+        """Raise ConfigurationError, which names the other home, where the states are another log's."""
         owner = self.owner()
         if owner is not None and identity is not None and owner.id != identity.id:
             raise ConfigurationError(
@@ -68,11 +68,11 @@ class Ownership:
             )
 
     def release_from(self, identity: Identity) -> None:
-        """Own it no more where it is this identity's."""
+        """Give up ownership where it is this identity's."""
         owner = self.owner()
         if owner is not None and owner.id == identity.id:
             self.release()
 
     def release(self) -> None:
-        """Own it no more."""
+        """Give up ownership."""
         ask(lambda: self._client.delete(self.key))

@@ -68,13 +68,13 @@ redis.call('HSET', KEYS[1], 's', ARGV[2], 't', ARGV[3], 'u', ARGV[4], 'f', ARGV[
 if ARGV[5] then redis.call('PEXPIRE', KEYS[1], ARGV[5]) end
 return 1
 """
-"""Of a key of another type, which nobody folds into: a hash has been put in its place meanwhile, or not."""
+"""Replaces a key of another type, which nobody folds into, unless a hash has been put in its place meanwhile."""
 
 LAST_US = 253_402_300_800 * MICROS
-"""The end of the year 9999, past which there is no date: no event is of then."""
+"""The end of the year 9999, past which there is no date, and so no event."""
 
 _FOREIGN = Stored(b"a key of another type", b"")
-"""Stands for a key that is no hash: bytes that are no state, so that whoever reads them finds it damaged."""
+"""Stands for a key that is no hash: bytes that are no state, so that a reader finds it damaged."""
 
 
 def stored_of(s: bytes | None, t: bytes | None, u: bytes | None, f: bytes | None) -> Stored:
@@ -169,7 +169,7 @@ class OnlineStates:
 
     A method raises UnavailableError where Redis is away or refuses (RedisRefusalError): it may be tried again. A key of
     another type is a damaged state, not an error. `guarded` states are read only while the store's inventory is there
-    (`features.state.inventory`), for who would fold onto nothing where the store has forgotten (ForgottenError).
+    (`features.state.inventory`), as folding needs it, which must not fold onto nothing (ForgottenError).
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class OnlineStates:
         self.inventory = Inventory(client, project, self._keys.entities, nodes_of)
 
     def unguarded(self) -> "OnlineStates":
-        """Return these states, read whatever the inventory says: for who makes them anew, and folds onto none."""
+        """Return these states, read whatever the inventory says: for rebuilding them, which folds onto none."""
         return OnlineStates(self._client, self.project, self._schema)
 
     @property
@@ -223,7 +223,7 @@ class OnlineStates:
             for life in ((lives[key.entity],) if key.entity in lives else (),)
         ]
         done = self._run(commands)
-        if any(isinstance(one, NoScriptError) for one in done):
+        if any(isinstance(answer, NoScriptError) for answer in done):
             # A node that is new or was restarted lacks the script. Writes that other nodes did meanwhile count as
             # conflicts, and are read again.
             ask(lambda: self._client.script_load(_COMPARE_AND_SET))
@@ -258,7 +258,7 @@ class OnlineStates:
 
     def clear(self) -> int:
         """Delete every state of the project; return their number."""
-        self.inventory.clear()  # first: whoever dies in the middle leaves a store that says that it is not whole
+        self.inventory.clear()  # first: a process that dies in between leaves a store that reports itself as not whole
         count = 0
         for entity in self._keys.entities:
             count += sum(map(self._unlink, self._batches(entity)))
@@ -267,7 +267,7 @@ class OnlineStates:
         return count
 
     def try_all(self) -> None:
-        """Try every command that states need, on keys of nobody's. Raises RedisRefusalError where Redis refuses one."""
+        """Try every command that states need, on unused keys. Raises RedisRefusalError where Redis refuses one."""
         key = self._keys.nobody
         try:
             # First whether it may be taken away again.
@@ -295,19 +295,19 @@ class OnlineStates:
             elif column in entity.join_keys:
                 place = entity.join_keys.index(column)
                 for key in self._scan(self._keys.naming(entity.name, place, value)):
-                    its = self._keys.parse(key, entity.name)
-                    if its is not None and its.ids[place] == value:
-                        yield its
+                    named = self._keys.parse(key, entity.name)
+                    if named is not None and named.ids[place] == value:
+                        yield named
 
     def remove(self, keys: Sequence[EntityKey]) -> int:
         """Delete the states of these entities, and what says that they are set aside; return how many there were."""
         done = self._run([_Command(key, ("UNLINK", key)) for key in self._keys_of(keys)])
-        gone: dict[str, int] = {}
+        changes: dict[str, int] = {}
         for key, deleted in zip(keys, done, strict=True):
-            gone[key.entity] = gone.get(key.entity, 0) - int(deleted)
-        if gone:
-            self.inventory.add(gone)
-        return -sum(gone.values())
+            changes[key.entity] = changes.get(key.entity, 0) - int(deleted)
+        if changes:
+            self.inventory.add(changes)
+        return -sum(changes.values())
 
     def _keys_of(self, keys: Iterable[EntityKey]) -> Iterator[bytes]:
         return map(self._keys.of, keys)
@@ -322,7 +322,7 @@ class OnlineStates:
             yield batch
 
     def redis_keys(self, entity: str) -> Iterator[bytes]:
-        """The Redis key of every state of an entity, in no order."""
+        """Return the Redis key of every state of an entity, in no order."""
         return (key for key in self._scan(self._keys.pattern(entity)) if self._keys.is_own(key, entity))
 
     def _scan(self, pattern: bytes) -> Iterator[bytes]:
@@ -339,7 +339,7 @@ class OnlineStates:
 
 
 def newest_of(score: Any) -> int | None:
-    """A time in µs by its score in a sorted set; None where there is none, or it is no time of an event."""
+    """Return a time in µs by its score in a sorted set; None where there is none, or it is no time of an event."""
     try:
         newest = float(score)
     except (TypeError, ValueError):  # none, or a key of another type
@@ -382,12 +382,12 @@ class LateCluster:
     def info(self, section: str) -> dict[str, dict[str, Any]]:
         """Return what each primary says of itself, by node; redis-py's own asks any one of them."""
         answer = self.__getattr__("info")(section, target_nodes=redis.RedisCluster.PRIMARIES)
-        return answer if all(isinstance(said, dict) for said in answer.values()) else {"": answer}
+        return answer if all(isinstance(section_fields, dict) for section_fields in answer.values()) else {"": answer}
 
     def nodes_of(self, slots: Sequence[int]) -> list[object]:
-        """Which primary has each of these slots, as far as one knows; it is no round trip."""
-        found = self.nodes_manager.slots_cache
-        return [found[slot][0].name if found.get(slot) else None for slot in slots]
+        """Return which primary has each of these slots, as far as is known; without a round trip."""
+        slots_cache = self.nodes_manager.slots_cache
+        return [slots_cache[slot][0].name if slots_cache.get(slot) else None for slot in slots]
 
     def run(self, commands: "Sequence[_Command]") -> list[Any]:
         """Run commands in one round trip to all nodes concerned; an error that Redis answers is a value among them.
@@ -405,13 +405,13 @@ class LateCluster:
                 for at in waiting
             ]
             try:
-                found = pipeline.send_cluster_commands(stack, raise_on_error=False, allow_redirections=False)
+                results = pipeline.send_cluster_commands(stack, raise_on_error=False, allow_redirections=False)
             except redis.ConnectionError:  # nothing was sent
                 if attempt == _ROUTES - 1:
                     raise
                 self.nodes_manager.initialize()
                 continue
-            for at, answer in zip(waiting, found, strict=True):
+            for at, answer in zip(waiting, results, strict=True):
                 answers[at] = answer
             waiting = [at for at in waiting if isinstance(answers[at], MovedError | redis.ConnectionError)]
             if not waiting:

@@ -6,7 +6,7 @@
 
 Redis answers a write before its replicas have it, so a failover loses the last moments. `confirm` succeeds only if
 every primary is the same process, with the same history, as at `begin`, and enough replicas have all of its writes.
-Replicas take a primary's writes in one order: one that has a later write has every earlier one, whoever made it.
+Replicas take a primary's writes in one order: one that has a later write has every earlier one, of all clients.
 """
 
 import time
@@ -29,7 +29,7 @@ _LOOK_AGAIN_S = 30.0
 """Where there are no replicas: interval, in seconds, at which to look for new ones."""
 
 _KEY_LIVES_MS = 3_600_000
-"""Prefix of the small keys that `confirm` writes."""
+"""How long the small keys live that `confirm` writes."""
 
 
 class _Primary(NamedTuple):
@@ -107,10 +107,10 @@ class Replication:
             return
         self._era = {}
         reports = self._look()
-        stranger = _stranger(reports)
-        if stranger:
+        disagreement = _disagreement(reports)
+        if disagreement:
             self._refresh()
-            raise UnavailableError(f"{stranger}; it is tried again until the nodes agree")
+            raise UnavailableError(f"{disagreement}; it is tried again until the nodes agree")
         self._era = {name: report.primary for name, report in reports.items()}
 
     def confirm(self) -> None:
@@ -157,7 +157,7 @@ class Replication:
         changed = {name for name, report in reports.items() if not _is_same(report, self._era[name])}
         if changed:
             raise self._failed_over(changed)
-        if _stranger(reports):
+        if _disagreement(reports):
             raise self._failed_over(set(reports))
         for name, report in reports.items():
             if not report.holds(self._keys[name]):
@@ -213,25 +213,25 @@ class Replication:
     def _report(self, name: str, client: Any, commands: Sequence[tuple[Any, ...]]) -> tuple[list[Any], _Report]:
         """Run commands and read the node's own report, all on one connection."""
         pipeline = client.pipeline(transaction=False)
-        asked = [("INFO", "server"), ("INFO", "replication")] + [("CLUSTER NODES",)] * self._is_cluster
-        for command in (*commands, *asked):
+        info_commands = [("INFO", "server"), ("INFO", "replication")] + [("CLUSTER NODES",)] * self._is_cluster
+        for command in (*commands, *info_commands):
             pipeline.execute_command(*command)
         try:
             answers: list[Any] = pipeline.execute(raise_on_error=False)
         except (redis.ConnectionError, redis.TimeoutError) as error:
             self._refresh(name)
             raise UnavailableError(f"Redis: {name} does not answer ({error}); it is asked again") from error
-        said = answers[len(commands) :]
-        for command, answer in zip(asked, said, strict=True):
+        info = answers[len(commands) :]
+        for command, answer in zip(info_commands, info, strict=True):
             if isinstance(answer, ResponseError):
                 raise UnavailableError(
                     f"Redis: {name} refuses {' '.join(command)} ({answer}); allow it, with SET and WAIT, or set "
                     "ENCORE_REDIS_REPLICAS=0"
                 )
-        return answers[: len(commands)], _read_report(*said)
+        return answers[: len(commands)], _read_report(*info)
 
     def _refresh(self, failing: str | None = None) -> None:
-        """Let a cluster's client discover the primaries again; `failing` is asked last."""
+        """Make a cluster's client discover the primaries again; `failing` is asked last."""
         if not self._is_cluster:
             return
         try:
@@ -272,7 +272,7 @@ def _is_same(report: _Report, before: _Primary) -> bool:
     return report.is_primary and report.primary == before
 
 
-def _stranger(reports: dict[str, _Report]) -> str:
+def _disagreement(reports: dict[str, _Report]) -> str:
     """Describe the disagreement where not exactly these nodes hold slots; empty where all agree."""
     ids = {report.primary.node for report in reports.values()}
     for name, report in reports.items():

@@ -1,7 +1,7 @@
 """The stores of states: what is stored of an entity, and the protocol of a store.
 
-`features.state.redis` keeps this promise in Redis, `features.state.memory` in this process;
-`tests/contracts/test_states_contract.py` holds both to it.
+`features.state.redis` implements it in Redis, `features.state.memory` in this process;
+`tests/contracts/test_states_contract.py` tests both.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ class Stored(NamedTuple):
 
 
 NOTHING = Stored(b"", b"")
-"""What is stored of an entity that nobody has seen."""
+"""What is stored of an unknown entity."""
 
 
 class States(Protocol):

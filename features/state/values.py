@@ -4,8 +4,8 @@ A plan is compiled to the source of a Python function like one that a person wou
 number in the state, for each sum over a window and for each intermediate value. A subexpression that two features share
 is computed once. Only the plan's own integers and names are written into the source, never data.
 
-Most values hold for a while: what is of no time at all until the next event, a window's until its next tile begins. An
-entity's function is therefore two, of what holds in a tile (`Held`, which a server keeps) and of what moves with time.
+Most values hold for a while: one without any time until the next event, a window's until its next tile begins. So an
+entity's function is two, of what holds in a tile (`Held`, which a server keeps) and of what moves with time.
 """
 
 import re
@@ -83,7 +83,7 @@ def _wanted(features: Sequence[Feature], names: Sequence[str] | None) -> Sequenc
 
 
 class Held:
-    """What a state's features are computed from at any time of one tile of the shortest hop."""
+    """The numbers from which a state's features are computed at any time of one tile of the shortest hop."""
 
     __slots__ = ("numbers", "of", "tile")
 
@@ -102,7 +102,7 @@ class EntityValues:
         self.names = tuple(feature.name for feature in wanted)
         self._empty = self.algebra.empty()
         expressions = [feature.expression for feature in wanted]
-        hops = {part.hop_us for one in expressions for part in parts_of(one) if isinstance(part, Window)}
+        hops = {part.hop_us for expression in expressions for part in parts_of(expression) if isinstance(part, Window)}
         self._tile_us = gcd(*hops) or DAY_US
         self._hold, self._move = _StateFunction(plan).halves_of(expressions)
 
@@ -169,22 +169,22 @@ class _Function:
     def _made(self, parameters: str, lines: Sequence[str], results: Sequence[str]) -> Callable[..., tuple[Any, ...]]:
         """Return the function of these parameters that runs the lines and returns the variables `results`."""
         body = "".join(f"    {line}\n" for line in [*lines, f"return {_tuple_of(results)}"])
-        known = {"sqrt": sqrt, "slope": _slope} | _READS | self._merges
-        exec(f"def compute({parameters}):\n{body}", known)  # noqa: S102 - of what a plan holds, as said above
-        compute: Callable[..., tuple[Any, ...]] = known["compute"]
+        names = {"sqrt": sqrt, "slope": _slope} | _READS | self._merges
+        exec(f"def compute({parameters}):\n{body}", names)  # noqa: S102 - of what a plan holds, as said above
+        compute: Callable[..., tuple[Any, ...]] = names["compute"]
         return compute
 
     def _name(self, expression: Expression) -> str:
         """Return the variable that holds an expression's value."""
         match expression:
-            case Quotient(one, other):
-                upper, lower = self._name(one), self._name(other)
+            case Quotient(first, second):
+                upper, lower = self._name(first), self._name(second)
                 return self._let(expression, f"None if {upper} is None or not {lower} else {upper} / {lower}")
-            case Difference(one, other):
-                left, right = self._name(one), self._name(other)
+            case Difference(first, second):
+                left, right = self._name(first), self._name(second)
                 return self._let(expression, f"None if {left} is None or {right} is None else {left} - {right}")
-            case Smoothed(one, other, rate, weight):
-                upper, lower = self._name(one), self._name(other)
+            case Smoothed(first, second, rate, weight):
+                upper, lower = self._name(first), self._name(second)
                 smoothed = f"({upper} + {rate * weight!r}) / ({lower} + {weight!r})"
                 return self._let(expression, f"None if {upper} is None or {lower} is None else {smoothed}")
         raise TypeError(f"{expression} is not computed here")
@@ -231,7 +231,7 @@ class _StateFunction(_Function):
 
     def _read_windows(self, expressions: Sequence[Expression]) -> None:
         """Sum or merge the columns of every window that the expressions use."""
-        asked: dict[tuple[int, Window], dict[int, Aggregate]] = {}
+        wanted: dict[tuple[int, Window], dict[int, Aggregate]] = {}
         for part in (part for expression in expressions for part in parts_of(expression)):
             if isinstance(part, Tiled) and part.window is not None:
                 place, column = self._tiles(part.aggregate, part.window)
@@ -239,12 +239,12 @@ class _StateFunction(_Function):
                     width, tile = 1 + len(self._plan.tile_sets[place].columns), f"then // {part.window.hop_us}"
                     self._let((Decayed, part), f"decayed(tiles[{place}], {width}, {column}, {tile})")
                 else:
-                    asked.setdefault((place, part.window), {})[column] = part.aggregate
-        for place in dict.fromkeys(place for place, _ in asked):
+                    wanted.setdefault((place, part.window), {})[column] = part.aggregate
+        for place in dict.fromkeys(place for place, _ in wanted):
             width, rows = 1 + len(self._plan.tile_sets[place].columns), f"tiles[{place}]"
             # Most states have no tile but the newest, which costs no call.
             self._let(("ages", place), f"list(accumulate({rows}[{width}::{width}])) if len({rows}) > {width} else ()")
-        for (place, window), columns in asked.items():
+        for (place, window), columns in wanted.items():
             width = 1 + len(self._plan.tile_sets[place].columns)
             names = {column: self._new((aggregate, window)) for column, aggregate in columns.items()}
             starts = [f"    {names[column]} = {KINDS[aggregate.kind].start}" for column, aggregate in columns.items()]
@@ -331,8 +331,8 @@ class _StateFunction(_Function):
                 events, total = self._let_two((expression, "top"), f"top({self._raw(expression)}, {number})")
                 return self._let(expression, f"{events} / {total} if {total} else None") if share else events
             case Quantile(aggregate, per_mille):
-                found = self._let((expression, "raw"), f"quantile({self._raw(expression)}, {per_mille})")
-                return self._let(expression, f"None if {found} is None else {found} / {self._unit(aggregate)}")
+                raw = self._let((expression, "raw"), f"quantile({self._raw(expression)}, {per_mille})")
+                return self._let(expression, f"None if {raw} is None else {raw} / {self._unit(aggregate)}")
         return super()._name(expression)
 
     def _of_orders(self, value: OrderValue) -> str:
@@ -410,8 +410,8 @@ def _tile_of(window: Window) -> str:
 
 def _merged(merge: Callable[[Any, Any, int], Any], parameter: int, numbers: Sequence[Any]) -> Any:
     """Merge the numbers of tiles, None of those without events; None where there is nothing."""
-    some = [number for number in numbers if number is not None]
-    return reduce(lambda left, right: merge(left, right, parameter), some) if some else None
+    present = [number for number in numbers if number is not None]
+    return reduce(lambda left, right: merge(left, right, parameter), present) if present else None
 
 
 _READS = {

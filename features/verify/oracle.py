@@ -34,7 +34,7 @@ class Oracle:
     def __init__(self, plan: Plan, events: pd.DataFrame, definitions: Definitions = define) -> None:
         self._plan = plan
         self._measures = plan.schema.request_columns
-        # Two events may bear one id, and Featuretools wants each row to have its own: ranks, which order as ids do.
+        # Two events may have one id, and Featuretools wants a unique one per row: ranks, which order as ids do.
         ranks = np.empty(len(events), "int64")
         ranks[np.argsort(events["event_id"].to_numpy("object"), kind="stable")] = np.arange(len(events))
         self._events = events.assign(
@@ -47,37 +47,39 @@ class Oracle:
     def values(self, entity: str, instances: Sequence[Sequence[str]], at_us: int) -> list[dict[str, Value]]:
         """Return every feature of `entity` at a time (µs), by name, for each instance (join key values in order)."""
         described = self._plan.schema.entity(entity)
-        asked = pd.DataFrame(instances, columns=list(described.join_keys), dtype=object)
-        answers = self._answers(asked, described.frame, at_us)
-        index = pd.Series(entity_ids(asked, described), dtype=object)
+        questions = pd.DataFrame(instances, columns=list(described.join_keys), dtype=object)
+        answers = self._answers(questions, described.frame, at_us)
+        index = pd.Series(entity_ids(questions, described), dtype=object)
         return [{f.name: _value(answers[f.name].loc[key], f) for f in self._plan.of(entity).features} for key in index]
 
     def request(self, measures: Sequence[float | None], at_us: int, **asks: str) -> dict[str, Value]:
         """Return the request's features, by name; `asks` are the keys and labels that it names."""
         columns = {name: [asks.get(name)] for name in self._plan.schema.asked_keys}
-        said = {name: math.nan if one is None else one for name, one in zip(self._measures, measures, strict=True)}
-        asked = pd.DataFrame(columns, dtype=object).assign(**said)
-        answers = self._answers(asked, "requests", at_us)
+        values = {
+            name: math.nan if value is None else value for name, value in zip(self._measures, measures, strict=True)
+        }
+        questions = pd.DataFrame(columns, dtype=object).assign(**values)
+        answers = self._answers(questions, "requests", at_us)
         return {f.name: _value(answers[f.name].loc[0], f) for f in self._plan.request}
 
-    def _answers(self, asked: pd.DataFrame, frame: str, at_us: int) -> dict[str, pd.Series]:
+    def _answers(self, questions: pd.DataFrame, frame: str, at_us: int) -> dict[str, pd.Series]:
         """Return Featuretools' answers by feature name, each computed in the entity set of its hop."""
         schema = self._plan.schema
-        keys = [name for name in asked.columns if name not in self._measures]
-        seen = pd.concat([self._events[self._events["timestamp_us"] <= at_us], self._of_nobody(keys, at_us)])
-        asked = pd.concat([asked, pd.DataFrame([dict.fromkeys(keys, _NOBODY)])])
-        absent: dict[str, Any] = {key: None for key in (*schema.keys, *schema.labels) if key not in asked}
-        absent |= {name: 0.0 for name in self._measures if name not in asked}
-        asked = asked.assign(**absent, timestamp_us=at_us, request_id=range(len(asked)))
-        asked = asked.assign(**_indices(asked, schema))
+        keys = [name for name in questions.columns if name not in self._measures]
+        events = pd.concat([self._events[self._events["timestamp_us"] <= at_us], self._of_nobody(keys, at_us)])
+        questions = pd.concat([questions, pd.DataFrame([dict.fromkeys(keys, _NOBODY)])])
+        absent: dict[str, Any] = {key: None for key in (*schema.keys, *schema.labels) if key not in questions}
+        absent |= {name: 0.0 for name in self._measures if name not in questions}
+        questions = questions.assign(**absent, timestamp_us=at_us, request_id=range(len(questions)))
+        questions = questions.assign(**_indices(questions, schema))
         index = self._index_name(frame)
         answers: dict[str, pd.Series] = {}
-        for (of, hop_us), wanted in _by_hop(self._plan, self._definitions).items():
-            if of != frame:
+        for (owner, hop_us), wanted in _by_hop(self._plan, self._definitions).items():
+            if owner != frame:
                 continue
-            shop = entity_set(schema, _floored(seen, hop_us), _floored(asked, hop_us))
+            shop = entity_set(schema, _floored(events, hop_us), _floored(questions, hop_us))
             past_floor = at_us // hop_us * hop_us + (1 if hop_us > 1 else 0)
-            cutoff = pd.DataFrame({index: asked[index].to_numpy(), "time": pd.Timestamp(past_floor * 1000)})
+            cutoff = pd.DataFrame({index: questions[index].to_numpy(), "time": pd.Timestamp(past_floor * 1000)})
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # pandas' deprecations inside Featuretools
                 matrix = ft.calculate_feature_matrix(wanted, shop, cutoff_time=cutoff)
@@ -85,11 +87,11 @@ class Oracle:
         return answers
 
     def _of_nobody(self, keys: list[str], at_us: int) -> pd.DataFrame:
-        """Return events at a time, one for each condition of the plan, of a nobody by these keys, who is asked about.
+        """Return events at a time, one for each condition of the plan, of an invented entity that is asked about too.
 
-        Featuretools fails on a window in which nobody who is asked about has an event, and pandas makes categories of
-        the numbers of labels where all of them are missing. A condition on such a key itself is left out, since events
-        that meet it are somebody's.
+        Featuretools fails on a window in which no entity that is asked about has an event, and pandas makes categories
+        of the numbers of labels where all of them are missing. A condition on such a key itself is left out, since
+        events that meet it are of real entities.
         """
         schema = self._plan.schema
         rows: list[dict[str, Any]] = []
@@ -120,11 +122,11 @@ def _by_hop(plan: Plan, definitions: Definitions) -> dict[tuple[str, int], list[
     They are made once, over empty frames: it takes Featuretools longer than to compute them over a few events.
     """
     expressions = {feature.name: feature for feature in plan.features}
-    found: dict[tuple[str, int], list[Any]] = {}
+    definitions_by_hop: dict[tuple[str, int], list[Any]] = {}
     for definition in definitions(entity_set(plan.schema)):
         key = definition.dataframe_name, _hop(plan, expressions[definition.get_name()])
-        found.setdefault(key, []).append(definition)
-    return found
+        definitions_by_hop.setdefault(key, []).append(definition)
+    return definitions_by_hop
 
 
 def _conditions(plan: Plan) -> set[Where]:

@@ -84,7 +84,7 @@ def verify(
 
     `engine` draws them from its log, and computes the path `batch`; those `beside` it are compared too, by path name.
     The oracle sees the events of those entities only, which suffices for their features. `feast` None leaves Feast out:
-    it answers as of its own now, which must be `at_us`. `tell` hears how far it is. Without `definitions` (None: only
+    it answers as of its own now, which must be `at_us`. `tell` receives the progress. Without `definitions` (None: only
     their plan is left) all others are compared with batch.
     """
     picked = _pick(engine, plan, sample, seed)
@@ -96,36 +96,36 @@ def verify(
         events = _events_of(engine, plan.of(entity.name), picked[entity.name])
         logged = _fences(events, plan.of(entity.name), newest_topic(engine.log.sources()))
         values = EntityValues(plan.of(entity.name))
-        found = {key: state for key, stored in before.items() if (state := _decoded(values, stored))}
-        newest = {key: values.algebra.last_event(state) or 0 for key, state in found.items()}
+        decoded = {key: state for key, stored in before.items() if (state := _decoded(values, stored))}
+        newest = {key: values.algebra.last_event(state) or 0 for key, state in decoded.items()}
         # An entity without a state that can be read is compared too: all of its counts then disagree, and are
         # reported.
-        known = [
+        comparable = [
             key
             for key in keys
             if newest.get(key, 0) <= at_us and not Fence.decode_or_new(before[key].fence).ahead_of(logged[key])
         ]
-        batch = expected = _batch(engine, plan, known, at_us)
-        if known and definitions is not None:
-            expected = Oracle(plan, events, definitions).values(entity.name, [key.ids for key in known], at_us)
+        batch = expected = _batch(engine, plan, comparable, at_us)
+        if comparable and definitions is not None:
+            expected = Oracle(plan, events, definitions).values(entity.name, [key.ids for key in comparable], at_us)
         paths: dict[str, list[dict[str, Value]]] = {
             "oracle": expected,
             **({"batch": batch} if definitions is not None else {}),
-            **{name: _batch(other, plan, known, at_us) for name, other in (beside or {}).items()},
-            "state": [dict(zip(values.names, values.get(found.get(key), at_us), strict=True)) for key in known],
+            **{name: _batch(other, plan, comparable, at_us) for name, other in (beside or {}).items()},
+            "state": [dict(zip(values.names, values.get(decoded.get(key), at_us), strict=True)) for key in comparable],
         }
-        if feast is not None and known:
-            paths["feast"] = feast(entity.name, [key.ids for key in known])
+        if feast is not None and comparable:
+            paths["feast"] = feast(entity.name, [key.ids for key in comparable])
         # With a live stream, an entity that was folded into meanwhile has been read at two times.
-        after = states.read(known)
-        steady = [place for place, key in enumerate(known) if after[place].fence == before[key].fence]
+        after = states.read(comparable)
+        steady = [place for place, key in enumerate(comparable) if after[place].fence == before[key].fence]
         paths = {path: [values[place] for place in steady] for path, values in paths.items()}
-        verdict = _compared(verdict, [known[place] for place in steady], len(keys), paths.pop("oracle"), paths)
+        verdict = _compared(verdict, [comparable[place] for place in steady], len(keys), paths.pop("oracle"), paths)
     return verdict
 
 
 def _decoded(values: EntityValues, stored: Stored) -> State | None:
-    """A state; None where there is none that can be read."""
+    """Return a state; None where there is none that can be read."""
     try:
         state = values.algebra.decode(stored.state) if stored.state else None
         if state is not None:
@@ -145,14 +145,14 @@ def _compared(
     compared, agreeing = dict(verdict.compared), dict(verdict.agreeing)
     disagreements = list(verdict.disagreements)
     for path, values in paths.items():
-        for key, expected, found in zip(keys, oracle, values, strict=True):
+        for key, expected, actual in zip(keys, oracle, values, strict=True):
             largest = max((abs(v) for v in expected.values() if isinstance(v, float)), default=0.0)
             for name, value in expected.items():
                 compared[path] = compared.get(path, 0) + 1
-                if agree(value, found[name], scale=largest):
+                if agree(value, actual[name], scale=largest):
                     agreeing[path] = agreeing.get(path, 0) + 1
                 else:
-                    disagreements.append(Disagreement(key.entity, key.ids, name, path, value, found[name]))
+                    disagreements.append(Disagreement(key.entity, key.ids, name, path, value, actual[name]))
     entities, moved = verdict.entities + len(keys), verdict.moved + picked - len(keys)
     return Verdict(verdict.at_us, entities, moved, compared, agreeing, disagreements)
 
@@ -162,17 +162,20 @@ def _pick(engine: Engine, plan: Plan, sample: int, seed: int) -> dict[str, list[
     picked = {}
     for entity in plan.schema.entities:
         keys = key_list(entity.join_keys)
-        found = engine.query(
+        rows = engine.query(
             f"SELECT {keys} FROM (SELECT DISTINCT {keys} FROM {LOG} WHERE {no_nulls(entity.join_keys)}) AS entities "  # noqa: S608 - ours
             f"ORDER BY md5(concat_ws('|', {keys}, '{seed}')), {keys} LIMIT {sample}"
         )
-        picked[entity.name] = sorted(tuple(row.values()) for row in found.to_pylist())
+        picked[entity.name] = sorted(tuple(row.values()) for row in rows.to_pylist())
     return picked
 
 
 def _events_of(engine: Engine, plan: EntityPlan, ids: Sequence[tuple[str, ...]]) -> pd.DataFrame:
     """Return the events of some entities."""
-    wanted = {key: pa.array([one[place] for one in ids], pa.string()) for place, key in enumerate(plan.join_keys)}
+    wanted = {
+        key: pa.array([entity_ids[place] for entity_ids in ids], pa.string())
+        for place, key in enumerate(plan.join_keys)
+    }
     query = f"SELECT * FROM {LOG} SEMI JOIN wanted USING ({key_list(plan.join_keys)})"  # noqa: S608 - ours
     frame: pd.DataFrame = engine.query(query, wanted=pa.table(wanted)).to_pandas()
     return frame

@@ -27,7 +27,7 @@ _EXPLAINER = "explainer.npz"
 METADATA = "metadata.json"
 
 FILES = (_MODEL, _EXPLAINER, METADATA)
-"""Of a version; the last one has the hashes of the others."""
+"""The files of a version; the last one has the hashes of the others."""
 
 VERSION = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 """The name of a version."""
@@ -52,7 +52,7 @@ class Artifact:
 
     @property
     def sha256(self) -> str:
-        """The hash of all of it: of the metadata's file, which holds threshold, probe and the other files' hashes."""
+        """The hash of the whole version: of the metadata's file, which holds the other files' hashes."""
         return hashlib.sha256(self.metadata_json).hexdigest()
 
 
@@ -62,7 +62,7 @@ def name_version(created: datetime, onnx: bytes) -> str:
 
 
 def write_artifact(folder: Path, artifact: Artifact) -> None:
-    """Write a version into `folder`, which must not exist, atomically. Raises ModelError where it exists."""
+    """Write a version atomically into `folder`, which must not exist. Raises ModelError if it exists."""
     _verify(artifact, folder)
     try:
         with whole_folder(folder) as scratch:
@@ -72,7 +72,7 @@ def write_artifact(folder: Path, artifact: Artifact) -> None:
 
 
 def replace_artifact(folder: Path, artifact: Artifact) -> None:
-    """Write a version into `folder`, replacing what is there."""
+    """Write a version into `folder`, replacing its contents."""
     _verify(artifact, folder)
     with scratch_folder(folder) as scratch:
         _fill(scratch, artifact)
@@ -80,7 +80,7 @@ def replace_artifact(folder: Path, artifact: Artifact) -> None:
 
 
 def read_artifact(folder: Path, sha256: str | None = None) -> Artifact:
-    """Read a version; `sha256` is the hash that it must have.
+    """Read a version; `sha256` is the required hash.
 
     Raises `UnavailableError` when it is absent, `ModelError` when it is damaged or changed.
     """
@@ -95,7 +95,7 @@ def read_artifact(folder: Path, sha256: str | None = None) -> Artifact:
 
 
 def read_metadata(folder: Path, sha256: str | None = None) -> Metadata:
-    """Read a version's metadata, without its model; arguments and errors as `read_artifact`."""
+    """Read a version's metadata, without its model; arguments and errors as for `read_artifact`."""
     try:
         raw = (folder / METADATA).read_bytes()
     except FileNotFoundError as error:

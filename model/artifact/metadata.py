@@ -15,14 +15,14 @@ from model.targets import Target, target_named
 __all__ = ["FORMAT", "Metadata", "Metrics", "Part", "Probe", "decode_metadata", "encode_metadata"]
 
 FORMAT = 2
-"""The version of `metadata.json`; another one is refused."""
+"""The format version of `metadata.json`; other versions are refused."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """Examples of one part: their number, the share of label 1, the first and last time.
+    """The examples of one part: their number, the share of label 1, the first and last time.
 
-    `train` is everything that the model learned from. `validation` is its newest part, unseen by the first fit, which
-    chose calibration and threshold.
+    `train` is everything that the model learned from. `validation` is its newest part, unseen by the first fit, on
+    which calibration and threshold were chosen.
     """
 
     rows: int
@@ -32,31 +32,31 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """Some inputs (null: NaN) and the trained model's scores of them: a runtime that differs is detected on load."""
+    """Sample inputs (null: NaN) and the trained model's scores of them, by which a deviating runtime is detected."""
 
     rows: list[list[float | None]]
     scores: list[float]
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):
-    """One model version. Maps are by part (`train`, `validation`, `test`), baseline, feature or library name.
+    """A model version. Maps are by part (`train`, `validation`, `test`), baseline, feature or library name.
 
-    `meaning` says what label 1 means. `feature_plan` is the hash of the plan that made the features, to be compared
-    with the plan in use; `data_hash` is that of the examples, features and labels alike. `candidates` is the number of
+    `meaning` describes label 1. `feature_plan` is the hash of the plan that computed the features, to be compared with
+    the plan in use; `data_hash` is that of the examples, with features and labels. `candidates` is the number of
     examples in the log, of which `parts` (and the gap between them) hold all or a seeded sample. `gap_us` is the time
-    between what is learned from and the test, a whole horizon unless `note` says otherwise.
+    between the training data and the test, a whole horizon unless `note` says otherwise.
 
     A score at or above `threshold`, chosen by `threshold_policy`, means yes. `metrics` are at that threshold: of the
     ONNX model on `test` (questions at their trigger) and on `later` (test questions some time after it), of the first
-    fit on `validation`. `importances` are by permutation: how much the test's ROC AUC falls without the feature.
+    fit on `validation`. `importances` are by permutation: the decrease of the test's ROC AUC without the feature.
 
-    `choice` holds the cross-validation of the estimators that were compared, the best first, where one was chosen.
-    `groups` says, for each period of such a one, how much the PR AUC falls, in base rates, where a group of features is
-    shuffled; the model does without those `left_out`. `served_later` is the share of served questions that were asked
-    later, which its examples follow; null where it was not known.
-    `reference` holds each feature's distribution over what of `train` was asked as callers ask, from which drift is
-    measured; `log_events` is the number of events in the log. `question` is what was learned, whole; null in models of
-    an older Encore.
+    `choice` holds the cross-validation results of the compared estimators, best first, if one was chosen. `groups` is,
+    for each period of a cross-validation over time, the decrease of PR AUC, in base rates, when a group of features is
+    shuffled; the model does not use the groups `left_out`. `served_later` is the share of served questions that were
+    asked later, which the mixture of its examples follows; null if unknown. `reference` holds each feature's
+    distribution over the `train` questions that were asked as callers ask, against which drift is measured;
+    `log_events` is the number of events in the log. `question` is the target as it was learned; null in models of an
+    older Encore.
     """
 
     format: int = FORMAT
@@ -98,8 +98,8 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def asked(self) -> Target:
-        """The question that the model answers: the one it learned, whatever its target asks by default."""
-        # Models older than `question` are of the package's own shop.
+        """The question that the model learned, which may differ from its target's present definition."""
+        # Models without `question` are of the package's own shop.
         return self.question or replace(target_named(self.target, DEFAULT), horizon_us=self.horizon_us)
 
 
@@ -115,9 +115,9 @@ def encode_metadata(metadata: Metadata) -> bytes:
 def decode_metadata(raw: bytes, where: str) -> Metadata:
     """Decode metadata. Raises `ModelError`, naming `where`, when it is damaged or of another format."""
     try:
-        found = msgspec.json.decode(raw, type=_Format).format
-        if found != FORMAT:
-            raise ModelError(f"{where}: format {found}; this Encore reads format {FORMAT}; train again")
+        format_version = msgspec.json.decode(raw, type=_Format).format
+        if format_version != FORMAT:
+            raise ModelError(f"{where}: format {format_version}; this Encore reads format {FORMAT}; train again")
         return msgspec.json.decode(raw, type=Metadata)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{where}: not a model's metadata ({error}); restore it, or train again") from error

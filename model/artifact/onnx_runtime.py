@@ -1,7 +1,7 @@
-"""ONNX Runtime, told to send nothing.
+"""ONNX Runtime with telemetry disabled.
 
-Its own builds for Linux give each account an id (`~/.cache/Microsoft`) and tell Microsoft how they are used, from the
-moment that they are imported.
+The official Linux builds assign an id to each account (`~/.cache/Microsoft`), and report their use to Microsoft from
+their import on.
 """
 
 import os
@@ -10,4 +10,4 @@ __all__ = ["ort"]
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-import onnxruntime as ort  # it looks at the environment when it is imported
+import onnxruntime as ort  # reads the environment on import

@@ -1,6 +1,6 @@
-"""A model version in memory that scores feature rows, with ONNX Runtime and NumPy alone: the hot path.
+"""A model version in memory that scores feature rows with ONNX Runtime and NumPy alone: the hot path.
 
-One row takes tens of microseconds. One thread scores it: handing work to a pool costs more than the work, and a
+One row takes tens of microseconds on one thread: handing work to a pool would cost more than the work itself, and a
 spinning pool would compete with the server for the processor.
 """
 
@@ -16,7 +16,7 @@ from model.rows import float32_rows
 __all__ = ["TOLERANCE", "Predictor", "Scorer"]
 
 TOLERANCE = 1e-5
-"""The largest accepted difference from the trained model's score; some libraries sum in float32."""
+"""The largest accepted difference from the trained model's score, since some libraries sum in float32."""
 
 
 class Scorer:
@@ -34,11 +34,11 @@ class Scorer:
         except Exception as error:  # the runtime's errors share no other root
             raise ModelError(f"ONNX Runtime {ort.__version__} cannot read the model: {error}") from error
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        taken, given = ([one.shape for one in some] for some in (inputs, outputs))
-        if [shape[1:] for shape in taken] != [[width]] or [shape[1:] for shape in given] != [[2]]:
+        input_shapes, output_shapes = ([tensor.shape for tensor in tensors] for tensors in (inputs, outputs))
+        if [shape[1:] for shape in input_shapes] != [[width]] or [shape[1:] for shape in output_shapes] != [[2]]:
             raise ModelError(
-                f"model: its inputs are of shapes {taken} and its outputs of {given}; one input [n, {width}] and one "
-                "output [n, 2] (the probabilities of 0 and 1) are needed"
+                f"model: its inputs are of shapes {input_shapes} and its outputs of {output_shapes}; one input "
+                f"[n, {width}] and one output [n, 2] (the probabilities of 0 and 1) are needed"
             )
         self._input = inputs[0].name
         self._outputs = [outputs[0].name]
@@ -46,8 +46,8 @@ class Scorer:
     def score(self, rows: ArrayLike) -> NDArray[np.float64]:
         """Return probabilities of label 1, shape [n], of rows of shape [n, width].
 
-        A row's score depends on that row alone, except for the last bits: in a batch, trees are summed in another
-        order. Raises `ModelError` for another shape.
+        A row's score depends on that row alone, except for the last bits, since trees are summed in another order in a
+        batch. Raises `ModelError` for another shape.
         """
         values = float32_rows(rows)
         if values.ndim != 2 or values.shape[1] != self._width:
@@ -81,7 +81,7 @@ class Predictor:
         return self._scorer.score(rows)
 
     def explain(self, rows: NDArray[np.float32]) -> Explanation:
-        """Return what each feature adds to the log-odds of the scores of rows, float32 of shape [n, features].
+        """Return each feature's contribution to the log-odds of the scores of rows, float32 of shape [n, features].
 
         The first call decodes the explainer. A forest's row takes tens of milliseconds (`docs/models.md`). Raises
         `ModelError` when the explainer is damaged.

@@ -1,1 +1,1 @@
-"""The estimators that can be trained."""
+"""The available estimators."""

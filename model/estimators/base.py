@@ -36,15 +36,15 @@ class Library:
     extra: str | None = None
 
     def installed(self) -> bool:
-        """Whether it can be imported."""
+        """Return whether it can be imported."""
         return self.extra is None or importlib.util.find_spec(self.module) is not None
 
     def version(self) -> str:
-        """Version of the installed package, from the module itself: XGBoost is distributed under several names."""
+        """Return the installed version, from the module itself, since XGBoost is distributed under several names."""
         return str(importlib.import_module(self.module).__version__)
 
     def require(self, what: str) -> None:
-        """Raise `MissingExtraError`, naming the extra and `what` needs it, where it is not installed."""
+        """Raise `MissingExtraError`, naming the extra and `what` needs it, if it is not installed."""
         if not self.installed():
             raise MissingExtraError(f"{what}: the library {self.module} is not installed", self.extra or self.module)
 
@@ -69,11 +69,11 @@ class Range:
 
 
 class Estimator(Protocol):
-    """One learning algorithm. Constructing it imports `library`.
+    """A learning algorithm. Constructing it imports `library`.
 
-    Class imbalance is left to the calibration and the threshold. The linear model, the network and the boosted trees
-    weigh the classes equally in learning; the forest does not: its leaves are large, and class weights made it rank
-    worse.
+    Class imbalance is corrected by the calibration and the threshold. The linear model, the network and the boosted
+    trees weigh the classes equally in learning; the forest does not, since its leaves are large, and class weights made
+    it rank worse.
     """
 
     name: ClassVar[str]
@@ -101,7 +101,7 @@ class Estimator(Protocol):
 
 
 def fit_quietly(model: Any, *data: Any, **options: Any) -> None:
-    """Fit a scikit-learn model without its warning that `max_iter` ended before the optimum, which regularizes."""
+    """Fit a scikit-learn model without its warning that `max_iter` was reached, since early stopping regularizes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(*data, **options)

@@ -1,4 +1,4 @@
-"""A forest and a linear model in one score: each is strong where the other is weak."""
+"""An estimator that adds the scores of a forest and a linear model, whose strengths are complementary."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -12,9 +12,9 @@ __all__ = ["ForestAndLine"]
 
 
 class ForestAndLine:
-    """The sum of both, each with its own defaults.
+    """The sum of the scores of a forest and a linear model, each with its own defaults.
 
-    The forest's evidence, which `RandomForest` shrinks as it computes it, counts `forest_weight` times.
+    The forest's evidence, which `RandomForest` shrinks, is multiplied by `forest_weight`.
     """
 
     name: ClassVar[str] = "blend"

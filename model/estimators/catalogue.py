@@ -1,4 +1,4 @@
-"""The estimators by name. A new one is a file beside this one and an entry here; the contract tests then cover it."""
+"""The estimators by name. To add one, add a file beside this one and an entry here; the contract tests cover it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,10 +29,10 @@ _KINDS: tuple[type[Estimator], ...] = (
 )
 
 BASELINE = RandomForest.name
-"""The estimator that every other is shown beside."""
+"""The estimator that every other is compared with."""
 
 CHOICE = tuple(kind.name for kind in (RandomForest, ForestAndLine, LogisticRegression, HistGradientBoosting))
-"""What `auto` chooses among: each is the best on some shop's data, and together they cost seconds."""
+"""The candidates of `auto`: each is the best on some shop's data, and together they cost seconds."""
 
 ESTIMATORS: dict[str, type[Estimator]] = {kind.name: kind for kind in _KINDS}
 
@@ -43,16 +43,16 @@ def available_estimators() -> list[str]:
 
 
 def check_estimator(name: str) -> None:
-    """Raise `ConfigurationError` where there is no estimator of that name, or its library is not installed."""
+    """Raise `ConfigurationError` if there is no estimator of that name, or its library is not installed."""
     if name not in ESTIMATORS:
         raise ConfigurationError(f"estimator {name!r} is unknown; there are {', '.join([*ESTIMATORS, AUTO])}")
     ESTIMATORS[name].library.require(f"estimator {name}")
 
 
 def make_estimator(name: str, seed: int = 0, parameters: Mapping[str, Any] | None = None) -> Estimator:
-    """Return an unfitted estimator with its defaults, except where `parameters` replace them.
+    """Return an unfitted estimator with its defaults, updated by `parameters`.
 
-    Raises `ConfigurationError` as `check_estimator`, and for an unknown parameter.
+    Raises `ConfigurationError` as `check_estimator` does, and for an unknown parameter.
     """
     check_estimator(name)
     kind = ESTIMATORS[name]

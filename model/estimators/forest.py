@@ -14,16 +14,16 @@ from model.numbers.trees import Trees
 
 __all__ = ["RandomForest"]
 
-_DRAWN = 10.0
+_PRIOR_ROWS = 10.0
 """Pseudo-examples of the root's class mixture that are added to each leaf."""
 
 
 class RandomForest:
     """A forest with native support of NaN.
 
-    Every answer traverses all of it, so it has at most 100 trees of 64 leaves, whatever the data; more of either ranked
-    no better. A tree is grown on a sample of at most 10,000 examples: with more, its leaves would isolate single users
-    with many events.
+    Every score traverses the whole forest, so it has at most 100 trees of 64 leaves, whatever the data; more of either
+    ranked no better. A tree is grown on a sample of at most 10,000 examples: with more, its leaves would isolate single
+    users with many events.
     """
 
     name: ClassVar[str] = "random_forest"
@@ -65,14 +65,14 @@ class RandomForest:
     def _evidence(self) -> list[Scores]:
         """Return each node's weight of evidence for a yes (Good, 1950), shape [nodes] per tree.
 
-        The log-odds of a node's examples less those of the root's. A node's class shares are first shrunk towards the
-        root's, as by `_DRAWN` more examples of the root's mixture.
+        This is the log-odds of a node's examples minus those of the root's. A node's class shares are first shrunk
+        towards the root's, as if by `_PRIOR_ROWS` more examples of the root's mixture.
         """
-        found = []
+        evidence = []
         for tree in (estimator.tree_ for estimator in self.model.estimators_):
-            counts, many = tree.value[:, 0, :], tree.weighted_n_node_samples[:, None]
+            counts, rows = tree.value[:, 0, :], tree.weighted_n_node_samples[:, None]
             shares = counts / counts.sum(axis=1, keepdims=True)
-            against = np.divide(shares, shares[0], out=np.ones_like(shares), where=shares[0] > 0)
-            no, yes = np.log((many * against + _DRAWN) / (many + _DRAWN)).T
-            found.append(yes - no)
-        return found
+            ratios = np.divide(shares, shares[0], out=np.ones_like(shares), where=shares[0] > 0)
+            no, yes = np.log((rows * ratios + _PRIOR_ROWS) / (rows + _PRIOR_ROWS)).T
+            evidence.append(yes - no)
+        return evidence

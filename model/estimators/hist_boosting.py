@@ -15,7 +15,7 @@ __all__ = ["HistGradientBoosting"]
 
 
 class HistGradientBoosting:
-    """Its score is its decision function."""
+    """Histogram gradient boosting of scikit-learn; the score is its decision function."""
 
     name: ClassVar[str] = "hist_gradient_boosting"
     library: ClassVar[Library] = SCIKIT_LEARN
@@ -41,8 +41,8 @@ class HistGradientBoosting:
         self.model = HistGradientBoostingClassifier(early_stopping=False, random_state=seed, **parameters)
 
     def fit(self, rows: Rows, labels: Labels) -> Self:
-        # scikit-learn 1.9 cannot bin a column without a value; a constant one is never split on either.
         """Fit the trees; see `Estimator`."""
+        # scikit-learn 1.9 cannot bin a column without values; a constant one is never split on either.
         self.model.fit(np.where(np.isnan(rows).all(axis=0), np.float32(0), rows), labels)
         return self
 

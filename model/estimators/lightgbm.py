@@ -14,10 +14,10 @@ __all__ = ["LightGbm"]
 
 
 class LightGbm:
-    """Its score is the raw score.
+    """LightGBM; the score is its raw score.
 
-    LightGBM treats a feature that was never missing in training as 0 where it is missing later. (And values within
-    1e-35 of 0, which its numbers leave out: no feature is so small.)
+    LightGBM treats a missing value of a feature that was never missing in training as 0. (It also treats values within
+    1e-35 of 0 as 0, which `numbers` ignores, since no feature is so small.)
     """
 
     name: ClassVar[str] = "lightgbm"

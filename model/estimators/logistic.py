@@ -13,7 +13,7 @@ __all__ = ["LogisticRegression"]
 
 
 class LogisticRegression:
-    """A network of one layer; its score is the log-odds."""
+    """Logistic regression as a network of one layer; the score is the log-odds."""
 
     name: ClassVar[str] = "logistic_regression"
     library: ClassVar[Library] = SCIKIT_LEARN

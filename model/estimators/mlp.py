@@ -13,7 +13,7 @@ __all__ = ["Mlp"]
 
 
 class Mlp:
-    """A multi-layer perceptron; its score is the log-odds of its probability."""
+    """A multi-layer perceptron; the score is the log-odds of its probability."""
 
     name: ClassVar[str] = "mlp"
     library: ClassVar[Library] = SCIKIT_LEARN
@@ -44,8 +44,8 @@ class Mlp:
         return self
 
     def score(self, rows: Rows) -> Scores:
-        # It has no decision function; probabilities are clipped one last digit below 1, so that log-odds are finite.
         """Return the log-odds; see `Estimator`."""
+        # There is no decision function. Probabilities are clipped just below 1, so that log-odds are finite.
         probability = np.clip(self.model.predict_proba(self._scaling.inputs(rows))[:, 1], 1e-300, 1 - 1e-16)
         return np.asarray(np.log(probability) - np.log1p(-probability), np.float64)
 

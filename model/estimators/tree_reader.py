@@ -8,7 +8,7 @@ from model.numbers.trees import Tree, Trees
 __all__ = ["read_trees"]
 
 _LESS = 2
-"""Treelite's number of the operator `<`, by which XGBoost splits; the other libraries split by `<=`."""
+"""Treelite's code of the operator `<`, by which XGBoost splits; the other libraries split by `<=`."""
 
 
 def read_trees(model: treelite.Model) -> Trees:
@@ -19,7 +19,7 @@ def read_trees(model: treelite.Model) -> Trees:
 
 def _tree(tree: treelite.model.TreeAccessor) -> Tree:
     left, edge = tree.get_field("cleft"), tree.get_field("threshold")
-    # x < t is x ≤ the number just below t, in the same 32 or 64 bits.
+    # x < t is equivalent to x ≤ the next number below t, in the same 32 or 64 bits.
     threshold = np.where(tree.get_field("cmp") == _LESS, np.nextafter(edge, edge.dtype.type(-np.inf)), edge)
     covers = (tree.get_field("sum_hess"), tree.get_field("data_count"), np.ones(len(left)))
     return Tree(

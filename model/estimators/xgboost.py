@@ -14,7 +14,7 @@ __all__ = ["XgBoost"]
 
 
 class XgBoost:
-    """Its score is the margin, which XGBoost sums in float32."""
+    """XGBoost; the score is the margin, which XGBoost sums in float32."""
 
     name: ClassVar[str] = "xgboost"
     library: ClassVar[Library] = Library("xgboost", extra="boost")

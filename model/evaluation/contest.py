@@ -1,4 +1,4 @@
-"""Champion against challenger, on the same newest examples, which neither learned from."""
+"""Comparison of champion and challenger on the same newest examples, from which neither learned."""
 
 import msgspec
 import numpy as np
@@ -17,11 +17,11 @@ __all__ = ["Contest", "hold_contest"]
 _RESAMPLES = 200
 
 _MIN_ROWS = 50
-"""Fewest examples of a contest: with fewer the winner is chance."""
+"""Fewest examples of a contest: with fewer, chance decides."""
 
 
 class Contest(msgspec.Struct, frozen=True, kw_only=True):
-    """The metrics of both on the same examples, and the 95 % interval of the challenger's lead in PR AUC."""
+    """The metrics of both models on the same examples, and the 95 % interval of the challenger's lead in PR AUC."""
 
     champion: Metrics
     challenger: Metrics
@@ -29,18 +29,18 @@ class Contest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def better(self) -> bool:
-        """Whether the challenger should be promoted: its whole interval lies above 0. A tie is not enough."""
+        """Whether the challenger should be promoted: its lead's whole interval is above 0. A tie is not enough."""
         return self.lead[0] > 0
 
 
 def hold_contest(
     examples: TrainingSet, target: Target, champion: Predictor, challenger: Predictor, *, seed: int = 0
 ) -> Contest:
-    """Evaluate both on the newest examples, those of a test split, each at its own threshold.
+    """Evaluate both models on the newest examples, those of a test split, each at its own threshold.
 
-    Examples that either learned from, or whose answers overlap those, are left out. The lead is paired: the interval is
-    of differences within the same resamples of users. Raises `ModelError` when a model needs a feature that the
-    examples do not have, `TrainingError` when too few examples are new to both.
+    Examples from which either learned, or whose horizons overlap those, are left out. The lead is paired: its interval
+    is of differences within the same resamples of users. Raises `ModelError` when a model needs a feature that the
+    examples lack, `TrainingError` when too few examples are new to both.
     """
     newest = _new_to_both(examples, target, champion, challenger)
     labels, scores, metrics = examples.labels[newest], {}, {}
@@ -55,12 +55,12 @@ def hold_contest(
         scores[role] = predictor.score(examples.rows[newest][:, columns])
         metrics[role] = evaluate(labels, scores[role], predictor.threshold)
     users = np.arange(len(labels)) if examples.users is None else examples.users[newest]
-    found = bootstrap(labels, scores, users, resamples=_RESAMPLES, seed=seed, versus="challenger")
-    return Contest(**metrics, lead=found["challenger over champion"]["pr_auc"])
+    intervals = bootstrap(labels, scores, users, resamples=_RESAMPLES, seed=seed, versus="challenger")
+    return Contest(**metrics, lead=intervals["challenger over champion"]["pr_auc"])
 
 
 def _new_to_both(examples: TrainingSet, target: Target, champion: Predictor, challenger: Predictor) -> slice:
-    """Return the newest examples, after the time that either learned from and a gap."""
+    """Return the newest examples, later than both models' training data and a gap."""
     test = split_by_time(examples.times_us, target.horizon_us).test
     learned = {
         predictor.version: to_micros(predictor.metadata.parts["train"].last) + predictor.metadata.gap_us

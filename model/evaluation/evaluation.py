@@ -28,16 +28,16 @@ __all__ = [
 ]
 
 MIN_SEGMENT_ROWS = 50
-"""Fewest examples of a segment with metrics; of fewer they are noise."""
+"""Fewest examples of a segment with metrics; with fewer, they are noise."""
 
 _BINS = 10
 _POINTS = 200
 
 
 def evaluate(labels: Labels, scores: Scores, threshold: float, *, probabilities: bool = True) -> Metrics:
-    """Compute metrics of scores against labels, shape [n], of both classes; a score ≥ `threshold` means yes.
+    """Return the metrics of scores against labels, shape [n], of both classes; a score ≥ `threshold` means yes.
 
-    Metrics of probabilities are null when the scores are not `probabilities`.
+    Metrics of probabilities are null unless the scores are `probabilities`.
     """
     precision, recall, f1, _ = precision_recall_fscore_support(
         labels, scores >= threshold, average="binary", zero_division=0.0
@@ -66,13 +66,13 @@ def calibration_error(labels: Labels, scores: Scores) -> float:
 def _calibration_error(labels: Labels, scores: Scores) -> float:
     """Return the expected calibration error of ascending scores."""
     bins = min(_BINS, len(labels))
-    gaps = [each.sum() for each in np.array_split(scores - labels, bins)]
+    gaps = [differences.sum() for differences in np.array_split(scores - labels, bins)]
     return float(np.abs(gaps).sum() / len(labels))
 
 
 def lift_by_decile(labels: Labels, scores: Scores) -> tuple[float, ...]:
     """Return the share of yes in each tenth of the examples, highest scores first, over the base rate."""
-    return tuple(float(each.mean() / labels.mean()) for each, _ in _bins(labels, scores)[::-1])
+    return tuple(float(bin_labels.mean() / labels.mean()) for bin_labels, _ in _bins(labels, scores)[::-1])
 
 
 def confusion_at(labels: Labels, scores: Scores, threshold: float) -> Confusion:
@@ -83,13 +83,13 @@ def confusion_at(labels: Labels, scores: Scores, threshold: float) -> Confusion:
 
 def segments_of(labels: Labels, scores: Scores, threshold: float, names: NDArray[np.str_]) -> dict[str, Segment]:
     """Return each segment's metrics; `names`, shape [n], assigns examples to segments."""
-    found = {}
+    segments = {}
     for name in np.unique(names).tolist():
-        own = labels[names == name]
-        enough = len(own) >= MIN_SEGMENT_ROWS and 0 < own.sum() < len(own)
-        metrics = evaluate(own, scores[names == name], threshold) if enough else None
-        found[name] = Segment(rows=len(own), base_rate=float(own.mean()), metrics=metrics)
-    return found
+        segment_labels = labels[names == name]
+        enough = len(segment_labels) >= MIN_SEGMENT_ROWS and 0 < segment_labels.sum() < len(segment_labels)
+        metrics = evaluate(segment_labels, scores[names == name], threshold) if enough else None
+        segments[name] = Segment(rows=len(segment_labels), base_rate=float(segment_labels.mean()), metrics=metrics)
+    return segments
 
 
 def bootstrap(
@@ -101,54 +101,54 @@ def bootstrap(
     seed: int,
     versus: str,
 ) -> dict[str, dict[str, Interval]]:
-    """Return 95 % intervals of ROC AUC and PR AUC by name; of `versus` also of its calibration error, and of its lead.
+    """Return 95 % intervals of ROC AUC and PR AUC by name; for `versus` also of its calibration error and its leads.
 
-    The lead is named `<versus> over <name>`: the interval of the differences within each resample, so that users with
+    A lead is named `<versus> over <name>`: the interval of the differences within each resample, so that users with
     many examples affect both sides alike.
 
-    Users, of shape [n] like the labels, are drawn with replacement, with all of their examples, which are not
-    independent. All scores share the same resamples. A resample of one class is skipped.
+    `users`, of shape [n] like the labels, are drawn with replacement, each with all of their examples, which are not
+    independent. All scores share the same resamples. A resample with one class only is skipped.
 
-    An interval contains its metric: the mean difference of the resamples from it is their bias, and subtracted (Efron
-    and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 10). That of a calibration error is the largest:
-    users drawn twice look worse calibrated.
+    An interval contains its metric: the mean difference of the resamples from the metric is their bias, and subtracted
+    (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 10). The bias of a calibration error is the
+    largest, since users drawn twice look worse calibrated.
     """
     random = np.random.default_rng(seed)
     owners, owner = np.unique(users, return_inverse=True)
     ranked = {name: Ranked.of(labels, score) for name, score in scores.items()}
 
     def measured(times: NDArray[np.int64]) -> dict[str, dict[str, float]]:
-        """Every metric where each example counts so many times."""
+        """Return every metric with each example weighted by its count in `times`, shape [n]."""
         drawn = {name: ranking.resampled(times) for name, ranking in ranked.items()}
         for name in list(drawn):
             for metric, value in drawn[name].items():
                 drawn.setdefault(f"{versus} over {name}", {})[metric] = drawn[versus][metric] - value
         del drawn[f"{versus} over {versus}"]
-        own = ranked[versus].order
-        own = np.repeat(own, times[own])
-        drawn[versus]["ece"] = _calibration_error(labels[own], scores[versus][own])
+        order = ranked[versus].order
+        order = np.repeat(order, times[order])
+        drawn[versus]["ece"] = _calibration_error(labels[order], scores[versus][order])
         return drawn
 
-    found: dict[str, dict[str, list[float]]] = {}
+    resampled: dict[str, dict[str, list[float]]] = {}
     for _ in range(resamples):
         times = np.bincount(random.integers(0, len(owners), len(owners)), minlength=len(owners))[owner]
         if not 0 < times @ labels < times.sum():
             continue
         for name, values in measured(times).items():
             for metric, value in values.items():
-                found.setdefault(name, {}).setdefault(metric, []).append(value)
+                resampled.setdefault(name, {}).setdefault(metric, []).append(value)
     whole = measured(np.ones(len(labels), np.int64))
     return {
         name: {
             metric: _bounds(values, whole[name][metric], least=-1.0 if " over " in name else 0.0)
-            for metric, values in kept.items()
+            for metric, values in by_metric.items()
         }
-        for name, kept in found.items()
+        for name, by_metric in resampled.items()
     }
 
 
 def curves_of(labels: Labels, scores: Scores) -> dict[str, Curve]:
-    """Return the curves of `Evaluation`, each of at most some 200 points."""
+    """Return the curves of `Evaluation`, each of at most about 200 points."""
     false_rate, true_rate, _ = roc_curve(labels, scores)
     precision, recall, _ = precision_recall_curve(labels, scores)
     bins = _bins(labels, scores)
@@ -157,7 +157,10 @@ def curves_of(labels: Labels, scores: Scores) -> dict[str, Curve]:
     return {
         "roc": _curve(false_rate, true_rate),
         "pr": _curve(recall[::-1], precision[::-1]),
-        "calibration": _curve(np.array([s.mean() for _, s in bins]), np.array([each.mean() for each, _ in bins])),
+        "calibration": _curve(
+            np.array([bin_scores.mean() for _, bin_scores in bins]),
+            np.array([bin_labels.mean() for bin_labels, _ in bins]),
+        ),
         **{
             f"scores_{name}": _curve(middles, np.histogram(scores[labels == label], edges)[0] / (labels == label).sum())
             for label, name in enumerate(("no", "yes"))
@@ -166,7 +169,7 @@ def curves_of(labels: Labels, scores: Scores) -> dict[str, Curve]:
 
 
 def _precision_at_top(labels: Labels, scores: Scores, share: float) -> float:
-    """Return the precision among the highest-scoring `share`; of examples tied with the last, their mean counts."""
+    """Return the precision among the highest-scoring `share`; examples tied at its boundary count by their mean."""
     many = max(1, round(len(labels) * share))
     last = np.partition(scores, len(scores) - many)[len(scores) - many]
     above, tied = labels[scores > last], labels[scores == last]
@@ -181,7 +184,7 @@ def _bins(labels: Labels, scores: Scores) -> list[tuple[Labels, Scores]]:
 
 
 def _bounds(values: list[float], point: float, *, least: float) -> Interval:
-    """The 95 % interval of `point`, which resamples measured as `values`; from `least` to 1."""
+    """Return the 95 % interval of `point`, with the resampled `values`, clipped to `least` and 1."""
     low, high = np.quantile(values, [0.025, 0.975]) - np.mean(values) + point
     return (max(least, min(float(low), point)), min(1.0, max(float(high), point)))
 

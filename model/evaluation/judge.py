@@ -1,4 +1,4 @@
-"""Evaluation of a trained model on its test split: beside trivial baselines, and by segment."""
+"""Evaluation of a trained model on its test split, compared with baselines, and by segment."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -60,22 +60,26 @@ def judge(
     """Choose the threshold on validation, then evaluate scores and baselines on the test's questions.
 
     `validated` are the probabilities, shape [validation], of a model that did not learn from the validation. `beside`
-    holds other models' probabilities of `validation` and `test`, by name: baselines too.
+    holds other models' probabilities of `validation` and `test`, by name, which are further baselines.
     """
     labels = {name: examples.labels[places] for name, places in rows.items()}
     scores = {"validation": validated} | {name: scorer.score(examples.rows[rows[name]]) for name in ("test", "later")}
     threshold = policy.choose(labels["validation"], scores["validation"])
-    judged = [name for name in scores if 0 < labels[name].sum() < len(labels[name])]
+    evaluated = [name for name in scores if 0 < labels[name].sum() < len(labels[name])]
 
-    simple = {**_baselines(examples, rows), **beside}
-    at = {name: policy.choose(labels["validation"], score["validation"]) for name, score in simple.items()}
+    baseline_scores = {**_baselines(examples, rows), **beside}
+    thresholds = {
+        name: policy.choose(labels["validation"], score["validation"]) for name, score in baseline_scores.items()
+    }
     users = rows["test"] if examples.users is None else examples.users[rows["test"]]
     return Verdict(
         threshold,
-        {name: evaluate(labels[name], scores[name], threshold) for name in judged},
+        {name: evaluate(labels[name], scores[name], threshold) for name in evaluated},
         {
-            name: evaluate(labels["test"], score["test"], at[name], probabilities=name in {"base_rate", *beside})
-            for name, score in simple.items()
+            name: evaluate(
+                labels["test"], score["test"], thresholds[name], probabilities=name in {"base_rate", *beside}
+            )
+            for name, score in baseline_scores.items()
         },
         Evaluation(
             lift=lift_by_decile(labels["test"], scores["test"]),
@@ -86,7 +90,7 @@ def judge(
             },
             intervals=bootstrap(
                 labels["test"],
-                {"model": scores["test"], **{name: score["test"] for name, score in simple.items()}},
+                {"model": scores["test"], **{name: score["test"] for name, score in baseline_scores.items()}},
                 users,
                 resamples=_RESAMPLES,
                 seed=seed,
@@ -106,24 +110,24 @@ def _decisions(
     scores: Mapping[str, NDArray[np.float64]],
     policy: ThresholdPolicy,
 ) -> dict[str, Decision]:
-    """Return, by when a question is asked, the threshold that the policy chooses for such questions alone."""
+    """Return, for questions asked at once and later, the threshold that the policy chooses for these alone."""
     if examples.later is None:
         return {}
-    asked_later, found = examples.later[rows["validation"]], {}
-    for kind, part, own in (("at once", "test", ~asked_later), ("later", "later", asked_later)):
-        known = labels["validation"][own]
-        enough = len(known) >= MIN_SEGMENT_ROWS and 0 < known.sum() < len(known)
+    asked_later, decisions = examples.later[rows["validation"]], {}
+    for kind, part, chosen in (("at once", "test", ~asked_later), ("later", "later", asked_later)):
+        chosen_labels = labels["validation"][chosen]
+        enough = len(chosen_labels) >= MIN_SEGMENT_ROWS and 0 < chosen_labels.sum() < len(chosen_labels)
         if not enough or not 0 < labels[part].sum() < len(labels[part]):
             continue
-        threshold = policy.choose(known, scores["validation"][own])
-        found[kind] = Decision(threshold=threshold, metrics=evaluate(labels[part], scores[part], threshold))
-    return found
+        threshold = policy.choose(chosen_labels, scores["validation"][chosen])
+        decisions[kind] = Decision(threshold=threshold, metrics=evaluate(labels[part], scores[part], threshold))
+    return decisions
 
 
 def permutation_importances(
     examples: TrainingSet, places: NDArray[np.int64], scorer: Scorer, *, seed: int
 ) -> dict[str, float]:
-    """Return how much the ROC AUC falls when a feature is shuffled among a sample of the examples; highest first."""
+    """Return the decrease of ROC AUC when a feature is shuffled within a sample of the examples; highest first."""
     random = np.random.default_rng(seed)
     chosen = _sample(examples.labels, places, random)
     rows, labels = examples.rows[chosen], examples.labels[chosen]
@@ -141,63 +145,63 @@ def _sample(labels: NDArray[np.int64], places: NDArray[np.int64], random: np.ran
     """Return at most `_PERMUTED_ROWS` examples, the rarer class at most half of them."""
     chosen = []
     for label in (0, 1):
-        own = places[labels[places] == label]
-        chosen.append(random.permutation(own)[: _PERMUTED_ROWS // 2])
+        of_label = places[labels[places] == label]
+        chosen.append(random.permutation(of_label)[: _PERMUTED_ROWS // 2])
     return np.sort(np.concatenate(chosen))
 
 
 def _baselines(examples: TrainingSet, rows: Rows) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """Return trivial scores on validation and test, each in the direction that ranks the validation better."""
+    """Return trivial scores of validation and test, each with the sign that ranks the validation better."""
     parts = ("validation", "test")
     base_rate = float(examples.labels[rows["train"]].mean())
-    found = {"base_rate": {part: np.full(len(rows[part]), base_rate) for part in parts}}
+    baselines = {"base_rate": {part: np.full(len(rows[part]), base_rate) for part in parts}}
     count = _column(examples, PURCHASE_COUNT)
     if count is not None:
-        found[PURCHASE_COUNT] = {part: np.nan_to_num(count[rows[part]]) for part in parts}
+        baselines[PURCHASE_COUNT] = {part: np.nan_to_num(count[rows[part]]) for part in parts}
     repeats, purchases = _column(examples, _REPEATS), _column(examples, _PURCHASES)
     if repeats is not None and purchases is not None:
         rate = np.nan_to_num(repeats) / np.maximum(np.nan_to_num(purchases), 1)
-        found[REPEAT_RATE] = {part: rate[rows[part]] for part in parts}
+        baselines[REPEAT_RATE] = {part: rate[rows[part]] for part in parts}
     labels = examples.labels[rows["validation"]]
-    for scores in found.values():
+    for scores in baselines.values():
         if roc_auc(labels, scores["validation"]) < 0.5:
             scores.update({part: -scores[part] for part in parts})
-    return found
+    return baselines
 
 
 def _segments(examples: TrainingSet, rows: Rows) -> dict[str, NDArray[np.str_]]:
     """Return the segments of the test's examples.
 
-    The user's age and tenth by activity, and the product's category or else price tier.
+    They are by the user's age, by the user's activity in tenths, and by the product's category or else price tier.
     """
-    test, found = rows["test"], {}
+    test, segments = rows["test"], {}
     if examples.users is not None:
-        found["activity"] = _activity(examples.users[test])
+        segments["activity"] = _activity(examples.users[test])
     age = _column(examples, _AGE)
     if age is not None:
-        # NaN: the user's first event is at this very time.
-        found["user"] = np.where(np.nan_to_num(age[test]) < _NEW_DAYS, "new", "old")
+        # NaN: the question is at the time of the user's first event.
+        segments["user"] = np.where(np.nan_to_num(age[test]) < _NEW_DAYS, "new", "old")
     if examples.categories is not None:
-        own = examples.categories[test]
-        names, counts = np.unique(own, return_counts=True)
-        kept = names[np.argsort(-counts, kind="stable")][:_MOST_CLASSES]
-        found["product"] = np.where(np.isin(own, kept), own, "other")
+        test_categories = examples.categories[test]
+        names, counts = np.unique(test_categories, return_counts=True)
+        largest = names[np.argsort(-counts, kind="stable")][:_MOST_CLASSES]
+        segments["product"] = np.where(np.isin(test_categories, largest), test_categories, "other")
     elif (price := _column(examples, _PRICE)) is not None and not np.isnan(price[rows["train"]]).all():
         edges = np.nanquantile(price[rows["train"]], [1 / 3, 2 / 3])
         tier = np.array(["cheap", "middling", "dear"])[np.searchsorted(edges, price[test])]
-        found["product"] = np.where(np.isnan(price[test]), "no price", tier)
-    return found
+        segments["product"] = np.where(np.isnan(price[test]), "no price", tier)
+    return segments
 
 
 def _activity(users: NDArray[np.int64]) -> NDArray[np.str_]:
-    """Return the tenth of each example's user, by the number of examples; users with equally many are together."""
+    """Return the activity tenth of each example's user, by the user's number of examples; ties share a tenth."""
     _, owner, counts = np.unique(users, return_inverse=True, return_counts=True)
     edges = np.unique(np.quantile(counts, np.linspace(0.1, 0.9, 9)))
     tenth = np.searchsorted(edges, counts, side="left")
     names = []
     for place in range(len(edges) + 1):
-        own = counts[tenth == place]
-        names.append(f"users of {own.min()} to {own.max()} questions" if len(own) else "")
+        in_tenth = counts[tenth == place]
+        names.append(f"users of {in_tenth.min()} to {in_tenth.max()} questions" if len(in_tenth) else "")
     return np.array(names)[tenth][owner]
 
 

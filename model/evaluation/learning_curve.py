@@ -1,4 +1,4 @@
-"""The learning curve: how well a model ranks the test after learning from less of the newest history."""
+"""The learning curve: a model's ranking of the test after learning from a shorter, newest part of the history."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from model.metrics import LearningPoint
 __all__ = ["learning_curve"]
 
 _SHARES = (0.125, 0.25, 0.5)
-"""Of the time to learn from, its end; the whole is the model itself."""
+"""Shares of the training period, counted from its end; the whole period is the model itself."""
 
 _LEAST_ROWS = 200
 
@@ -27,20 +27,20 @@ def learning_curve(
     fit: Callable[[NDArray[np.int64]], Estimator],
     whole: Estimator,
 ) -> list[LearningPoint]:
-    """Return a point per share of the time to learn from, up to `whole`, which learned from all of `learn`.
+    """Return a point per share of the training period, the last of `whole`, which learned from all of `learn`.
 
-    `learn` and `test` are indices of examples, ascending in time; `fit` returns a new model of some of them. Shares
-    with fewer than 200 examples or one answer only are left out.
+    `learn` and `test` are indices of examples, ascending in time; `fit` returns a new model of the given ones. Shares
+    with fewer than 200 examples, or with one class only, are left out.
     """
     times = examples.times_us[learn]
     first, last = int(times[0]), int(times[-1])
     points = []
     for share in _SHARES:
         start = last - round((last - first) * share)
-        some = learn[times >= start]
-        labels = examples.labels[some]
-        if len(some) >= _LEAST_ROWS and labels.min() < labels.max():
-            points.append(_point(examples, some, test, fit(some)))
+        newest = learn[times >= start]
+        labels = examples.labels[newest]
+        if len(newest) >= _LEAST_ROWS and labels.min() < labels.max():
+            points.append(_point(examples, newest, test, fit(newest)))
     return [*points, _point(examples, learn, test, whole)]
 
 

@@ -1,4 +1,4 @@
-"""Live metrics: predictions whose outcome has become known, by model."""
+"""Live metrics: metrics of predictions whose outcomes are known, by model."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -18,10 +18,10 @@ LIVE_COLUMNS = (
     *("as_of", "model", "role", "score", "threshold"),
     *("shadow_model", "shadow_score", "shadow_threshold"),
 )
-"""The columns of a prediction that live metrics need, beside what was asked about."""
+"""The columns of a prediction that live metrics need, besides the question's keys."""
 
 MIN_ROWS = 50
-"""Fewest settled predictions of which metrics are computed; of fewer they are noise."""
+"""Fewest settled predictions for metrics; with fewer, they are noise."""
 
 Role = Literal["champion", "challenger", "shadow"]
 
@@ -29,9 +29,9 @@ _ROLES: tuple[Role, ...] = ("champion", "challenger", "shadow")
 
 
 class LiveModel(msgspec.Struct, frozen=True, kw_only=True):
-    """One model in one role: its predictions, how many are settled (their horizon is over), and metrics of those.
+    """A model in a role: the number of its predictions, of settled ones (past their horizon), and metrics of these.
 
-    Metrics are null where too few are settled, or all have the same outcome.
+    Metrics are null if too few are settled, or all have the same outcome.
     """
 
     model: str
@@ -42,12 +42,12 @@ class LiveModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge_live(predictions: pa.Table, outcomes: Mapping[str, NDArray[np.float64]]) -> list[LiveModel]:
-    """Return each model's live metrics, of predictions (`LIVE_COLUMNS`).
+    """Return each model's live metrics from predictions (`LIVE_COLUMNS`).
 
-    `outcomes` are, by model, the answers to its own question, of shape [n]: 0, 1, NaN unknown. The threshold is the one
-    that the predictions were decided by.
+    `outcomes` are, by model, the labels of its own question, of shape [n]: 0, 1, NaN unknown. The threshold is the one
+    by which the predictions were decided.
     """
-    found = []
+    live_models = []
     for role in _ROLES:
         shadow = role == "shadow"
         chosen = pc.is_valid(predictions["shadow_model"]) if shadow else pc.equal(predictions["role"], role)
@@ -55,18 +55,18 @@ def judge_live(predictions: pa.Table, outcomes: Mapping[str, NDArray[np.float64]
         prefix = "shadow_" if shadow else ""
         versions, scores, thresholds = (of_role[prefix + name].to_numpy() for name in ("model", "score", "threshold"))
         for version in sorted(set(versions.tolist())):
-            own, known = versions == version, outcomes[version][places]
-            settled = own & ~np.isnan(known)
-            found.append(
+            of_version, labels = versions == version, outcomes[version][places]
+            settled = of_version & ~np.isnan(labels)
+            live_models.append(
                 LiveModel(
                     model=version,
                     role=role,
-                    predictions=int(own.sum()),
+                    predictions=int(of_version.sum()),
                     settled=int(settled.sum()),
-                    metrics=_metrics(known[settled].astype(np.int64), scores[settled], thresholds[settled]),
+                    metrics=_metrics(labels[settled].astype(np.int64), scores[settled], thresholds[settled]),
                 )
             )
-    return found
+    return live_models
 
 
 def _metrics(labels: NDArray[np.int64], scores: NDArray[np.float64], thresholds: NDArray[np.float64]) -> Metrics | None:

@@ -20,20 +20,20 @@ _MOST_FEATURES = 15
 def draw_plots(metadata: Metadata) -> dict[str, bytes]:
     """Return PNG images by name: `roc`, `pr`, `calibration`, `scores` and `importances`.
 
-    Raises `ModelError` where the metadata holds no evaluation.
+    Raises `ModelError` if the metadata holds no evaluation.
     """
-    from matplotlib.figure import Figure  # noqa: PLC0415 - it takes a second; and no window or global state is needed
+    from matplotlib.figure import Figure  # noqa: PLC0415 - it takes a second; unlike pyplot, it has no global state
 
     if metadata.evaluation is None:
         raise ModelError(f"model {metadata.target} {metadata.version}: it was not evaluated; train it again")
-    found = {}
+    plots = {}
     for name, draw in PLOTS.items():
         figure = Figure(figsize=(5.2, 4.2), layout="constrained")
         draw(figure, metadata, metadata.evaluation)
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
-        found[name] = file.getvalue()
-    return found
+        plots[name] = file.getvalue()
+    return plots
 
 
 def _roc(figure: "Figure", metadata: Metadata, evaluation: Evaluation) -> None:
@@ -79,7 +79,7 @@ def _importances(figure: "Figure", metadata: Metadata, _: Evaluation) -> None:
 
 
 def axes_of(figure: "Figure", title: str, x: str, y: str, *, place: tuple[int, int, int] = (1, 1, 1)) -> Any:
-    """Return axes in a figure, as all plots have them; `place` is rows, columns, and which of these."""
+    """Return axes in the common style of all plots; `place` is rows, columns, and the index among these."""
     axes = figure.add_subplot(*place)
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(x)

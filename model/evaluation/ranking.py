@@ -1,4 +1,4 @@
-"""How well scores rank, by counting: sklearn.metrics checks its arguments for ten times as long."""
+"""Ranking metrics by counting; in sklearn.metrics, checking the arguments takes ten times as long."""
 
 from typing import NamedTuple, Self
 
@@ -12,11 +12,11 @@ Scores = NDArray[np.float64]
 
 
 class Ranked(NamedTuple):
-    """Examples by descending score, so that a resample is only a count per example and needs no sorting."""
+    """Examples sorted by score, so that a resample is only a count per example, without sorting again."""
 
-    order: NDArray[np.int64]  # ascending
-    labels: Labels
-    ends: NDArray[np.int64]  # where a run of equal scores ends
+    order: NDArray[np.int64]  # indices of the examples by ascending score
+    labels: Labels  # by descending score
+    ends: NDArray[np.int64]  # last positions of runs of equal scores, by descending score
 
     @classmethod
     def of(cls, labels: Labels, scores: Scores | NDArray[np.float32]) -> Self:
@@ -27,7 +27,7 @@ class Ranked(NamedTuple):
         return cls(order, labels[order][::-1], ends)
 
     def resampled(self, times: NDArray[np.int64]) -> dict[str, float]:
-        """Return ROC AUC (Mann-Whitney statistic, ties count half) and average precision, as scikit-learn's."""
+        """Return ROC AUC (Mann-Whitney statistic, ties count half) and average precision as scikit-learn does."""
         counts = times[self.order][::-1]
         yes = np.cumsum(counts * self.labels)[self.ends].astype(np.float64)
         every = np.cumsum(counts)[self.ends].astype(np.float64)
@@ -42,9 +42,9 @@ class Ranked(NamedTuple):
 
 
 def roc_auc(labels: Labels, scores: Scores | NDArray[np.float32]) -> float:
-    """Return the chance that a yes scores above a no, where a tie is half of it (Hanley and McNeil, 1982).
+    """Return the probability that a yes scores above a no, counting ties half (Hanley and McNeil, 1982).
 
-    `labels` are 0 or 1, and `scores` no NaN, both of shape [n]. NaN where all labels are the same.
+    `labels` are 0 or 1, and `scores` without NaN, both of shape [n]. NaN if all labels are the same.
     """
     if not 0 < labels.sum() < len(labels):
         return float("nan")

@@ -25,7 +25,7 @@ _COLUMNS = {"rows": "examples", "base_rate": "base rate", **METRIC_NAMES}
 def write_report(metadata: Metadata, path: Path, plots: dict[str, bytes] | None = None) -> list[Path]:
     """Write `path` (JSON), and beside it `<stem>.html` and `<stem>-<plot>.png`; return the paths written.
 
-    `plots` are those of `draw_plots`, if they are drawn already.
+    `plots` are those of `draw_plots`, which are drawn here by default.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     plots = draw_plots(metadata) if plots is None else plots
@@ -34,8 +34,8 @@ def write_report(metadata: Metadata, path: Path, plots: dict[str, bytes] | None 
         path.with_suffix(".html"): render_html(metadata, plots).encode(),
         **{path.with_name(f"{path.stem}-{name}.png"): image for name, image in plots.items()},
     }
-    for place, written in content.items():
-        place.write_bytes(written)
+    for target, data in content.items():
+        target.write_bytes(data)
     return list(content)
 
 
@@ -43,7 +43,7 @@ def render_html(metadata: Metadata, plots: dict[str, bytes]) -> str:
     """Return the HTML page, with its images inlined."""
     evaluation = metadata.evaluation
     intervals = evaluation.intervals if evaluation else {}
-    judged = {
+    named_metrics = {
         "model, test": metadata.metrics["test"],
         **{f"model, {name}": metrics for name, metrics in metadata.metrics.items() if name != "test"},
         **{f"baseline: {name}": metrics for name, metrics in metadata.baselines.items()},
@@ -52,8 +52,8 @@ def render_html(metadata: Metadata, plots: dict[str, bytes]) -> str:
         f"baseline: {name}": intervals.get(name, {}) for name in metadata.baselines
     }
     leads = {
-        name.removeprefix("model over "): (found["roc_auc"], found["pr_auc"])
-        for name, found in intervals.items()
+        name.removeprefix("model over "): (by_metric["roc_auc"], by_metric["pr_auc"])
+        for name, by_metric in intervals.items()
         if name.startswith("model over ")
     }
     parts = [
@@ -65,7 +65,7 @@ def render_html(metadata: Metadata, plots: dict[str, bytes]) -> str:
         f'<p class="note">{escape(metadata.note)}</p>' if metadata.note else "",
         "<h2>Metrics</h2><p>With 95 % intervals from resampled users. <i>later</i>: questions asked some time after "
         "their trigger.</p>",
-        _table(judged, bounds),
+        _table(named_metrics, bounds),
         "<h2>Lead over the baselines</h2><p>95 % intervals of the difference within each resample.</p>"
         "<table><tr><th></th><th>ROC AUC</th><th>PR AUC</th></tr>",
         *(
@@ -94,8 +94,8 @@ def render_html(metadata: Metadata, plots: dict[str, bytes]) -> str:
             _small(
                 {
                     "group": list(metadata.groups),
-                    "mean": [f"{sum(each) / max(len(each), 1):+.3f}" for each in falls],
-                    "least": [f"{min(each, default=0.0):+.3f}" for each in falls],
+                    "mean": [f"{sum(decreases) / max(len(decreases), 1):+.3f}" for decreases in falls],
+                    "least": [f"{min(decreases, default=0.0):+.3f}" for decreases in falls],
                 }
             ),
         ]
@@ -169,16 +169,16 @@ def _small(columns: dict[str, list[str]]) -> str:
 
 
 def _decisions(metadata: Metadata, decisions: dict[str, Decision]) -> list[str]:
-    """Return the table of what a threshold of each kind's own would change."""
+    """Return the table that compares the shared threshold with a separate one for each kind of question."""
     if not decisions:
         return []
     shared = {"at once": metadata.metrics.get("test"), "later": metadata.metrics.get("later")}
     rows: dict[str, list[str]] = {name: [] for name in ("asked", "threshold", "precision", "recall", "F1")}
-    for kind, own in decisions.items():
-        for threshold, found in ((metadata.threshold, shared[kind]), (own.threshold, own.metrics)):
-            if found is None:
+    for kind, decision in decisions.items():
+        for threshold, metrics in ((metadata.threshold, shared[kind]), (decision.threshold, decision.metrics)):
+            if metrics is None:
                 continue
-            numbers = (threshold, found.precision, found.recall, found.f1)
+            numbers = (threshold, metrics.precision, metrics.recall, metrics.f1)
             for column, value in zip(rows, (kind, *(f"{number:.3f}" for number in numbers)), strict=True):
                 rows[column].append(value)
     return [

@@ -1,4 +1,4 @@
-"""What freshness is worth: a model's metrics as the features that it is given grow older."""
+"""The value of freshness: a model's metrics as its input features age."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,9 @@ RESAMPLES = 200
 
 
 class Aged(msgspec.Struct, frozen=True, kw_only=True):
-    """Metrics where features are `age_us` older than the question, with 95 % intervals of ROC AUC and PR AUC.
+    """Metrics with features `age_us` older than the question, and 95 % intervals of ROC AUC and PR AUC.
 
-    `lost` are the intervals of how much lower these are than where features are youngest, within each resample.
+    `lost` are the intervals of their decrease relative to the youngest features, within each resample.
     """
 
     age_us: int
@@ -31,7 +31,7 @@ class Aged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Staleness(msgspec.Struct, frozen=True, kw_only=True):
-    """A model's metrics by the age of its features, the youngest first, on the same questions."""
+    """A model's metrics by the age of its features, youngest first, on the same questions."""
 
     target: str
     model: str
@@ -49,7 +49,7 @@ def judge_ages(
 ) -> list[Aged]:
     """Return the metrics of scores by the age of their features, µs, against labels, shape [n].
 
-    Intervals are of resampled users, as those of a model's evaluation. Raises TrainingError where all labels are one.
+    Intervals are from resampled users, as in a model's evaluation. Raises TrainingError if all labels are the same.
     """
     if not 0 < labels.sum() < len(labels):
         raise TrainingError(f"{len(labels):,} questions have one answer: there is nothing to rank; give more of them")
@@ -74,18 +74,18 @@ def judge_ages(
     ]
 
 
-def draw_staleness(found: Staleness) -> bytes:
-    """Return a PNG image: both areas by age, with their intervals."""
+def draw_staleness(staleness: Staleness) -> bytes:
+    """Return a PNG image of ROC AUC and PR AUC by age, with their intervals."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - it takes a second
 
     figure = Figure(figsize=(8.4, 3.6), layout="constrained")
-    places = range(len(found.ages))
+    places = range(len(staleness.ages))
     for place, (name, title) in enumerate((("roc_auc", "ROC AUC"), ("pr_auc", "PR AUC")), 1):
-        axes = axes_of(figure, f"{title} of {found.target}", "age of the features", "", place=(1, 2, place))
-        values = np.array([getattr(age.metrics, name) for age in found.ages])
-        bounds = np.array([age.intervals[name] for age in found.ages])
+        axes = axes_of(figure, f"{title} of {staleness.target}", "age of the features", "", place=(1, 2, place))
+        values = np.array([getattr(age.metrics, name) for age in staleness.ages])
+        bounds = np.array([age.intervals[name] for age in staleness.ages])
         axes.errorbar(places, values, [values - bounds[:, 0], bounds[:, 1] - values], fmt="o-", capsize=3)
-        axes.set_xticks(places, [age_words(age.age_us) for age in found.ages])
+        axes.set_xticks(places, [age_words(age.age_us) for age in staleness.ages])
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
     return file.getvalue()
@@ -95,7 +95,7 @@ _UNITS: Sequence[tuple[str, int]] = (("d", DAY_US), ("h", HOUR_US), ("m", MINUTE
 
 
 def age_words(age_us: int) -> str:
-    """Return an age as the command takes it, such as `24h`."""
+    """Return an age, µs, in the form that the command accepts, such as `24h`."""
     return next(
         (f"{age_us // unit}{name}" for name, unit in _UNITS if age_us and age_us % unit == 0), f"{age_us // MICROS}s"
     )

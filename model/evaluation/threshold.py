@@ -20,14 +20,14 @@ __all__ = ["ThresholdPolicy"]
 
 @dataclass(frozen=True, slots=True)
 class ThresholdPolicy:
-    """How a threshold is chosen: a `kind` and its numbers."""
+    """The rule by which a threshold is chosen: a `kind` and its numbers."""
 
     kind: str = "f1"
     numbers: tuple[float, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse a policy as a person writes it. Raises ConfigurationError for anything else."""
+        """Parse a policy, such as `precision=0.6`. Raises ConfigurationError for anything else."""
         kind, _, rest = text.strip().partition("=")
         try:
             numbers = tuple(float(number) for number in rest.split(",")) if rest else ()
@@ -46,11 +46,9 @@ class ThresholdPolicy:
         return self.kind + ("=" + ",".join(f"{number:g}" for number in self.numbers) if self.numbers else "")
 
     def choose(self, labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
-        """Return the threshold for labels and scores of shape [n], both classes present.
+        """Return the threshold for labels and scores of shape [n] with both classes; the lowest of equally good ones.
 
-        The lowest of equally good ones.
-
-        Where no threshold reaches the required precision, the one with the highest precision is chosen.
+        If no threshold reaches the required precision, the one with the highest precision is chosen.
         """
         values, yes, true = _counts(labels, scores)
         return float(values[int(np.argmax(_WORTH[self.kind](yes, true, labels, self.numbers)))])
@@ -60,7 +58,7 @@ _Whole = NDArray[np.int64]
 
 
 def _counts(labels: _Whole, scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], _Whole, _Whole]:
-    """Return, per distinct score, ascending: the number of examples at or above it, and how many of these are 1."""
+    """Return the distinct scores, ascending, and for each the numbers of examples and of 1s at or above it."""
     values, first = np.unique(np.sort(scores), return_index=True)
     ones = np.append(np.cumsum(labels[np.argsort(scores, kind="stable")][::-1])[::-1], 0)
     return values, len(scores) - first, ones[first]

@@ -1,9 +1,9 @@
-"""What an intervention does, measured: carts that were given it at random beside carts that were not.
+"""The measured effect of an intervention: carts that received it at random, compared with carts that did not.
 
-Per risk level the effect is the difference of both arms' shares, which is the mean of the transformed outcome
-y · (t/e - (1-t)/(1-e)) where the share e treated is the level's own (Athey & Imbens, 2016). Whom to treat is judged by
-Qini curves (Radcliffe, 2007): of the order that the table of rules implies, and of a two-model estimate, whose models
-answer only about users whom they did not learn from.
+Per risk level, the effect is the difference of both arms' shares, which is the mean of the transformed outcome
+y · (t/e - (1-t)/(1-e)) with the level's own treated share e (Athey & Imbens, 2016). Rankings of whom to treat are
+evaluated by Qini curves (Radcliffe, 2007): the order that the table of rules implies, and a two-model estimate, whose
+models score only users from whom they did not learn.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from model.uplift import LevelUplift, Qini, Uplift
 __all__ = ["MIN_ARM", "Trial", "measure_uplift", "qini"]
 
 MIN_ARM = 50
-"""Fewest rows of each arm at a risk level; of fewer a share says nothing."""
+"""Fewest rows of each arm at a risk level; with fewer, shares are noise."""
 
 _RESAMPLES = 500
 _POINTS = 100
@@ -48,11 +48,9 @@ class Trial(NamedTuple):
 def measure_uplift(
     trial: Trial, rules: tuple[InterventionRule, ...], fit: Fit, *, intervention: str = "", seed: int = 0
 ) -> Uplift:
-    """Measure what an `intervention` did; without a name, that of each level's rule.
+    """Measure the effect of an `intervention`; without a name, of the intervention in each level's rule.
 
-    `fit` makes a model of features and labels.
-
-    Raises DataError where an arm has fewer than `MIN_ARM` rows.
+    `fit` returns a model of features and labels. Raises DataError if an arm has fewer than `MIN_ARM` rows.
     """
     arms = len(trial.treated) - int(trial.treated.sum()), int(trial.treated.sum())
     if min(arms) < MIN_ARM:
@@ -64,22 +62,22 @@ def measure_uplift(
     place = np.searchsorted(starts, trial.risk, side="right") - 1
     assumed = np.array([rule.rescued for rule in rules])[place] * trial.risk
     orders = {"table": assumed, "two models": _two_models(trial, fit, random)}
-    every, *by_level = _Counts.of(trial, [place >= 0, *(place == number for number in range(len(rules)))], random)
-    effect = float(_uplifts(every.whole[None])[0])
+    all_rows, *by_level = _Counts.of(trial, [place >= 0, *(place == number for number in range(len(rules)))], random)
+    effect = float(_uplifts(all_rows.whole[None])[0])
     return Uplift(
         rows=len(place),
         treated_share=float(trial.treated.mean()),
         uplift=effect,
-        uplift_interval=_interval(effect, _uplifts(every.drawn)),
+        uplift_interval=_interval(effect, _uplifts(all_rows.drawn)),
         levels=tuple(_level(rule, intervention, counts) for rule, counts in zip(rules, by_level, strict=True)),
         qini={name: qini(order, trial.treated, trial.bought) for name, order in orders.items()},
     )
 
 
 def qini(order: NDArray[np.float64], treated: Labels, bought: Labels) -> Qini:
-    """Return the Qini curve of treating rows by descending `order`; rows of one order are treated together.
+    """Return the Qini curve of treating rows by descending `order`; rows of equal order are treated together.
 
-    At each share of the rows: purchases of the treated among them, less those of their control, scaled to as many.
+    Its value at a share of the rows: the treated rows' purchases minus the control's, scaled to as many rows.
     """
     falling = np.argsort(-order, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(order[falling])), len(order) - 1)
@@ -96,18 +94,18 @@ def qini(order: NDArray[np.float64], treated: Labels, bought: Labels) -> Qini:
 
 
 def _level(rule: InterventionRule, intervention: str, counts: "_Counts") -> LevelUplift:
-    found = LevelUplift(
+    level = LevelUplift(
         risk_level=rule.risk_level,
         intervention=intervention or rule.intervention,
         assumed=rule.rescued if intervention in {"", rule.intervention} else None,
         control=int(counts.whole[0]),
         treated=int(counts.whole[1]),
     )
-    if min(found.treated, found.control) < MIN_ARM:
-        return found
+    if min(level.treated, level.control) < MIN_ARM:
+        return level
     control, treated = (float(share) for share in counts.whole[2:] / counts.whole[:2])
     return msgspec.structs.replace(
-        found,
+        level,
         bought_control=control,
         bought_treated=treated,
         uplift=treated - control,
@@ -120,7 +118,10 @@ def _level(rule: InterventionRule, intervention: str, counts: "_Counts") -> Leve
 
 
 class _Counts(NamedTuple):
-    """Rows of control and treated, and purchases of both: `whole`, shape [4], and `drawn` resamples, shape [n, 4]."""
+    """Numbers of rows of control and treated, and of purchases of both.
+
+    `whole` has shape [4], and `drawn`, of resamples, shape [n, 4].
+    """
 
     whole: NDArray[np.float64]
     drawn: NDArray[np.float64]
@@ -129,11 +130,11 @@ class _Counts(NamedTuple):
     def of(cls, trial: Trial, groups: list[NDArray[np.bool_]], random: np.random.Generator) -> "list[_Counts]":
         """Count each group of rows. Users are drawn with replacement, with all of their rows."""
         treated, bought = trial.treated, trial.bought
-        each = np.column_stack([1 - treated, treated, (1 - treated) * bought, treated * bought])
+        indicators = np.column_stack([1 - treated, treated, (1 - treated) * bought, treated * bought])
         users = int(trial.users.max()) + 1
         by_user = np.zeros((users, len(groups), 4))
         for place, group in enumerate(groups):
-            np.add.at(by_user[:, place], trial.users[group], each[group])
+            np.add.at(by_user[:, place], trial.users[group], indicators[group])
         whole, flat = by_user.sum(axis=0), by_user.reshape(users, -1)
         times = (np.bincount(random.integers(0, users, users), minlength=users) for _ in range(_RESAMPLES))
         drawn = np.array([counts @ flat for counts in times]).reshape(_RESAMPLES, len(groups), 4)
@@ -141,32 +142,32 @@ class _Counts(NamedTuple):
 
 
 def _uplifts(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the difference of both arms' shares, of counts of shape [n, 4]; NaN without rows of an arm."""
+    """Return the difference of both arms' shares, from counts of shape [n, 4]; NaN if an arm has no rows."""
     with np.errstate(invalid="ignore"):
         return np.asarray(counts[:, 3] / counts[:, 1] - counts[:, 2] / counts[:, 0])
 
 
 def _rescued(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the share of what the control lost that was bought more; NaN where it lost nothing."""
+    """Return the uplift relative to the control's share of lost carts; NaN if it lost none."""
     lost = counts[:, 0] - counts[:, 2]
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(lost > 0, _uplifts(counts) * counts[:, 0] / lost, np.nan)
 
 
 def _two_models(trial: Trial, fit: Fit, random: np.random.Generator) -> NDArray[np.float64]:
-    """Return the estimated uplift of each row: of either half of the users by models of the other half."""
+    """Return the estimated uplift of each row, by models that learned from the other half of the users."""
     half = random.permutation(int(trial.users.max()) + 1)[trial.users] % 2
-    found = np.zeros(len(half))
+    estimates = np.zeros(len(half))
     for other in (0, 1):
-        asked = half == other
+        scored_rows = half == other
         for arm, sign in ((1, 1.0), (0, -1.0)):
-            learned = ~asked & (trial.treated == arm)
+            learned = ~scored_rows & (trial.treated == arm)
             bought = trial.bought[learned]
-            if not 0 < bought.sum() < len(bought):  # no model, but a share
-                found[asked] += sign * float(bought.mean()) if len(bought) else 0.0
+            if not 0 < bought.sum() < len(bought):  # one class only: its share, since no model can be fitted
+                estimates[scored_rows] += sign * float(bought.mean()) if len(bought) else 0.0
             else:
-                found[asked] += sign * fit(trial.features[learned], bought).score(trial.features[asked])
-    return found
+                estimates[scored_rows] += sign * fit(trial.features[learned], bought).score(trial.features[scored_rows])
+    return estimates
 
 
 def _interval(point: float, drawn: NDArray[np.float64]) -> Interval:

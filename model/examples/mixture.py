@@ -1,4 +1,4 @@
-"""The mixture of questions that serving sees: at their trigger, or some time after it; and examples in such a one."""
+"""The mixture of served questions, asked at their trigger or some time after it, and examples in that mixture."""
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +13,10 @@ from model.targets import Target
 __all__ = ["MIN_SERVED", "kept_in_mixture", "served_later"]
 
 MIN_SERVED = 500
-"""Fewest served questions whose mixture counts."""
+"""Fewest served questions from which a mixture is measured."""
 
 _LEAST, _MOST = 0.1, 0.9
-"""Bounds of a share: a model learns from both kinds of questions, whatever is asked now."""
+"""Bounds of a share, so that a model learns from both kinds of questions, whatever is asked at present."""
 
 _SERVED = """
     WITH marks AS (
@@ -41,12 +41,10 @@ _SERVED = """
 
 
 def served_later(engine: Engine, target: Target, questions: pa.Table) -> float | None:
-    """Return the share of served questions that were asked some time after their trigger, as `later` examples are.
+    """Return the share of served questions that were asked some time after their trigger, like `later` examples.
 
-    `questions` have the keys and labels that the log's schema asks for, and `as_of`. None where fewer than `MIN_SERVED`
-    have a trigger before them, or where the target is not `asked_later`.
-
-    Raises `DataError` where the log is unreadable.
+    `questions` have the keys and labels that the log's schema asks for, and `as_of`. None if fewer than `MIN_SERVED`
+    have a trigger before them, or the target is not `asked_later`. Raises `DataError` if the log is unreadable.
     """
     if not target.asked_later or questions.num_rows < MIN_SERVED:
         return None
@@ -58,21 +56,21 @@ def served_later(engine: Engine, target: Target, questions: pa.Table) -> float |
         trigger=sql_texts(target.trigger),
         earliest=round(NEAREST * target.horizon_us),
     )
-    asked = questions.select(keys).append_column("time_us", pc.cast(questions["as_of"], pa.int64()))
-    [found] = engine.query(query, questions=asked).to_pylist()
-    known, later = found["known"] or 0, found["later"] or 0
-    return later / known if known >= MIN_SERVED else None
+    timed = questions.select(keys).append_column("time_us", pc.cast(questions["as_of"], pa.int64()))
+    [counts] = engine.query(query, questions=timed).to_pylist()
+    after_trigger, later = counts["known"] or 0, counts["later"] or 0
+    return later / after_trigger if after_trigger >= MIN_SERVED else None
 
 
 def kept_in_mixture(later: NDArray[np.bool_], share: float, *, seed: int) -> NDArray[np.bool_]:
-    """Return which examples to learn from, so that a share of them was asked later: all of one kind, some of the other.
+    """Return a mask of examples of which a share was asked later: it has all of one kind, and some of the other.
 
-    The share is one that lies within bounds; where examples of one kind are missing, all are kept.
+    The share is clipped to bounds; if one kind of examples is missing, all are kept.
     """
     share = min(max(share, _LEAST), _MOST)
-    many = np.array([np.sum(~later), np.sum(later)], np.float64)
-    if not many.all():
+    sizes = np.array([np.sum(~later), np.sum(later)], np.float64)
+    if not sizes.all():
         return np.ones(len(later), np.bool_)
-    wanted = np.array([1 - share, share])
-    rates = wanted * (many / wanted).min() / many
+    shares = np.array([1 - share, share])
+    rates = shares * (sizes / shares).min() / sizes
     return np.asarray(np.random.default_rng(seed).random(len(later)) < rates[later.astype(np.int64)])

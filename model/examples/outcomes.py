@@ -12,7 +12,7 @@ from model.targets import Target
 
 __all__ = ["outcomes"]
 
-# Equal questions (same pair, same time) are answered once and joined to all of them.
+# Equal questions (same pair, same time) are answered once, and the answer is joined to all of them.
 _OUTCOMES = """
     WITH events AS (SELECT event_type, {columns}, time_us FROM {facts}),
     asked AS (SELECT DISTINCT {asked}, time_us FROM questions),
@@ -27,17 +27,15 @@ _OUTCOMES = """
 def outcomes(engine: Engine, target: Target, questions: pa.Table) -> NDArray[np.float64]:
     """Return the labels of questions, shape [n]: 0, 1, or NaN if unknown.
 
-    Their columns are the keys and labels that the log's schema asks for, and `as_of`.
-
-    A label is known once the log holds an event at or after the end of its horizon. Raises `DataError` when the log
-    cannot be read.
+    Their columns are the keys and labels that the log's schema asks for, and `as_of`. A label is known once the log
+    holds an event at or after the end of its horizon. Raises `DataError` if the log is unreadable.
     """
-    found = np.full(questions.num_rows, np.nan)
+    labels = np.full(questions.num_rows, np.nan)
     if not questions.num_rows or not engine.log.files():
-        return found
+        return labels
     schema = engine.log.schema
     names = schema.asked_keys
-    asked = questions.select(names).append_column("time_us", pc.cast(questions["as_of"], pa.int64()))
+    timed = questions.select(names).append_column("time_us", pc.cast(questions["as_of"], pa.int64()))
     query = _OUTCOMES.format(
         facts=FACTS,
         columns=key_list(dict.fromkeys([*names, *schema.entity(target.entity).join_keys, schema.ordered_by])),
@@ -47,6 +45,6 @@ def outcomes(engine: Engine, target: Target, questions: pa.Table) -> NDArray[np.
         label_is="NOT " if target.rule == "does_not_follow" else "",
         horizon=target.horizon_us,
     )
-    known = engine.query(query, questions=asked.append_column("place", pa.array(np.arange(questions.num_rows))))
-    found[known["place"].to_numpy()] = known["outcome"].to_numpy()
-    return found
+    answers = engine.query(query, questions=timed.append_column("place", pa.array(np.arange(questions.num_rows))))
+    labels[answers["place"].to_numpy()] = answers["outcome"].to_numpy()
+    return labels

@@ -1,9 +1,9 @@
-"""The spine of a training set: the times at which a target's question is asked, and its labels.
+"""The spine of a training set: the questions of a target, with the times at which they are asked, and their labels.
 
-A question is asked at each trigger. Callers, though, ask at any time, when the trigger lies hours or weeks back. So
-each trigger gives a second example at a later time drawn for it, unless an event that triggers or answers the same
+A question is asked at each trigger. Callers, however, ask at any time, hours or weeks after the trigger. So each
+trigger gives a second example at a randomly drawn later time, unless an event that triggers or answers the same
 question happened in between (landmarking: van Houwelingen, 2007). The `later` examples teach a model the effect of
-time; the two kinds are evaluated apart. A target may do without: `Target.asked_later`.
+time; the two kinds are evaluated separately. `Target.asked_later` turns them off.
 
     trigger ────────── later ──────────────────▶        later - trigger: log-uniform, 1/100 to 2 horizons
        └── horizon ──────┼──┤
@@ -27,15 +27,15 @@ CANDIDATES = "candidates"
 """The attribute of a spine that holds the number of examples before sampling."""
 
 NEAREST, _SPREAD = 0.01, 200
-"""A later moment lies between 0.01 and 0.01 * 200 horizons after its trigger."""
+"""A later question is asked between 0.01 and 0.01 * 200 horizons after its trigger."""
 
-# It is written in what DuckDB and Spark have in common, so draws are by MD5, and what comes before or after a time is a
-# running value: one engine has no ASOF JOIN, and neither has the other's hash.
+# The SQL is restricted to what DuckDB and Spark have in common: draws use MD5, since neither has the other's hash, and
+# values before or after a time are window functions, since one engine has no ASOF JOIN.
 #
-# An event at the very end of a horizon counts, so a horizon is complete when the newest event lies at its end or later.
-# Simultaneous triggers of a pair ask one question, of the sum of their amounts. Where the answer does not depend on the
-# product, those of a user ask one question, about one of the products. Half of the later questions have no measures, as
-# callers may.
+# An event at the very end of a horizon counts, so a horizon is complete if the newest event is at its end or later.
+# Simultaneous triggers of a pair ask one question, with the sum of their amounts. If the answer does not depend on the
+# product, those of a user ask one question, about one of the products. Half of the later questions have no measures,
+# since callers may omit them.
 _SPINE = """
     WITH events AS (
         SELECT event_type, {columns}, {segment} AS segment, time_us FROM {facts}
@@ -107,7 +107,7 @@ _FOLLOWS = """
     )
 """
 
-# Sessions are numbered per user; a question belongs to the last one that began before it, and asks about the next.
+# Sessions are numbered per user. A question belongs to the last session that began before it, and asks about the next.
 _IN_NEXT_SESSION = """
     marks AS (
         SELECT {whose}, time_us, max(event_us) AS event_us
@@ -149,10 +149,10 @@ _IN_NEXT_SESSION = """
 
 
 def answers_query(target: Target, schema: Schema) -> str:
-    """Return SQL (common table expressions) that makes `examples`, questions with a `label`, of `asked` and `events`.
+    """Return SQL (common table expressions) that derives `examples` from `asked` and `events`.
 
-    `asked` has the schema's `asked_keys` and `time_us`, and no two rows of the same; `events` those and `event_type`.
-    The label says whether the target's event follows within its horizon.
+    `asked` has the schema's `asked_keys` and `time_us`, without duplicates; `events` has these columns and
+    `event_type`; `examples` are the questions with a `label`: whether the target's event follows within its horizon.
     """
     keys = schema.entity(target.entity).join_keys
     query = _IN_NEXT_SESSION if target.rule == "follows_in_next_session" else _FOLLOWS
@@ -176,23 +176,22 @@ def build_spine(
     max_rows: int = 100_000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return the target's examples in the engine's log, in time order; above `max_rows`, a sample that `seed` decides.
+    """Return the target's examples in the engine's log, in time order; more than `max_rows` are sampled by `seed`.
 
     Columns: the keys and labels that the log's schema asks for, `event_timestamp` (datetime64[us, UTC]), a float
     `request_...` for each measure that it asks for, `segment` (the first label: text or null), `later` (bool: asked
     some time after a trigger), `label` (0 or 1); keys and time together are unique.
     Questions before `start_us` or from `end_us` on are left out. `attrs["candidates"]` is the number of examples before
-    sampling. The events themselves stay in the engine, and every engine draws the same.
+    sampling. The events themselves stay in the engine; all engines draw the same sample.
 
-    Raises `TrainingError` when no example's horizon lies within the log, `DataError` when the log is empty or cannot be
-    read.
+    Raises `TrainingError` if no example's horizon lies within the log, `DataError` if the log is empty or unreadable.
     """
     schema = engine.log.schema
     within = [f"time_us >= {start_us}"] * (start_us is not None) + [f"time_us < {end_us}"] * (end_us is not None)
     query = _spine_sql(schema, target, " AND ".join(within) or "TRUE", max_rows, seed)
     examples = engine.query(query)
-    found = examples.sort_by([(name, "ascending") for name in ("time_us", *schema.asked_keys)]).to_pandas()
-    if found.empty:
+    rows = examples.sort_by([(name, "ascending") for name in ("time_us", *schema.asked_keys)]).to_pandas()
+    if rows.empty:
         days = target.horizon_us / DAY_US
         triggers = " or ".join(target.trigger)
         dates = " between the dates given" if start_us is not None or end_us is not None else ""
@@ -200,14 +199,14 @@ def build_spine(
             f"{target.name}: event log {engine.log} has no {triggers} followed by {days:g} days of events{dates}; "
             "wait for more data, import a longer history, or ask about a shorter horizon"
         )
-    spine: pd.DataFrame = found[list(schema.asked_keys)].copy()
-    spine["event_timestamp"] = found["time_us"].astype("datetime64[us]").dt.tz_localize("UTC")
+    spine: pd.DataFrame = rows[list(schema.asked_keys)].copy()
+    spine["event_timestamp"] = rows["time_us"].astype("datetime64[us]").dt.tz_localize("UTC")
     for measure in schema.asked_measures:
-        spine[measure.in_request] = found[measure.in_request].astype("float64")
-    spine["segment"] = found["segment"]
-    spine["later"] = found["later"].astype("bool")
-    spine["label"] = found["label"].astype("int64")
-    spine.attrs[CANDIDATES] = int(found["candidates"].iloc[0])
+        spine[measure.in_request] = rows[measure.in_request].astype("float64")
+    spine["segment"] = rows["segment"]
+    spine["later"] = rows["later"].astype("bool")
+    spine["label"] = rows["label"].astype("int64")
+    spine.attrs[CANDIDATES] = int(rows["candidates"].iloc[0])
     return spine
 
 
@@ -251,12 +250,12 @@ def _spine_sql(schema: Schema, target: Target, within: str, max_rows: int, seed:
 
 
 def _draw(asked: Iterable[str], seed: int) -> str:
-    """Return SQL of 32 hexadecimal digits that a question and a seed decide."""
+    """Return SQL for 32 hexadecimal digits that depend on a question and a seed."""
     return f"md5(concat_ws('|', {key_list(asked)}, CAST(time_us AS VARCHAR), '{seed}'))"
 
 
 def _number(digits: str, first: int, count: int) -> str:
-    """Return SQL of the number that some of the hexadecimal digits of a text are, the lowest first."""
+    """Return SQL for the number given by `count` hexadecimal digits of a text, the lowest digit first."""
     places = range(first, first + count)
     return " + ".join(
         f"(strpos('0123456789abcdef', substr({digits}, {place + 1}, 1)) - 1) * {16 ** (place - first)}"

@@ -1,4 +1,4 @@
-"""Trials: A/B logs of interventions against abandoned carts, read by a mapping; and an example of one."""
+"""Trials: A/B logs of interventions against abandoned carts, read by a mapping, and a simulated example."""
 
 import csv
 import io
@@ -23,9 +23,9 @@ _ARMS = ("control", "treated")
 
 
 def trial_schema(schema: Schema) -> Schema:
-    """Return what a mapping makes of an A/B log's rows: `treated` or `control` events that say who `bought`.
+    """Return the schema of an A/B log's rows: `treated` or `control` events, with whether they `bought`.
 
-    They name what a question names, may have the measures that it may have, and the name of the `intervention`.
+    They have the keys and labels of a question, optionally its measures, and the name of the `intervention`.
     """
     keys = tuple(name for name in schema.asked_keys if name in schema.keys)
     labels = tuple(name for name in schema.asked_keys if name in schema.labels)
@@ -44,23 +44,23 @@ def trial_schema(schema: Schema) -> Schema:
 def read_trial(
     files: Sequence[str], mapping: str, *, now_us: int, progress: Callable[[str], None], schema: Schema
 ) -> pd.DataFrame:
-    """Return the rows of an A/B log as questions in time order: a spine, with `treated` and the `intervention`.
+    """Return the rows of an A/B log as questions in time order: a spine with `treated` and `intervention`.
 
-    Their `label` is whether they bought. Raises ConfigurationError, DataError or FaultyRowsError in one line.
+    The `label` is whether they bought. Raises ConfigurationError, DataError or FaultyRowsError in one line.
     """
     tables, _ = import_files(
         load_mapping(mapping), files, now_us=now_us, progress=progress, schema=trial_schema(schema)
     )
-    found: Any = pa.concat_tables(tables).to_pandas()
+    events: Any = pa.concat_tables(tables).to_pandas()
     keys = list(schema.asked_keys)
-    rows = found[keys].copy()
-    rows["event_timestamp"] = pd.to_datetime(found["timestamp"], utc=True).astype("datetime64[us, UTC]")
+    rows = events[keys].copy()
+    rows["event_timestamp"] = pd.to_datetime(events["timestamp"], utc=True).astype("datetime64[us, UTC]")
     for measure in schema.asked_measures:
-        given = found[measure.name].astype("float64")
-        rows[measure.in_request] = given.where(given > measure.least)
-    rows["segment"], rows["later"], rows["label"] = None, False, found["bought"].astype("int64")
-    rows["treated"] = (found["event_type"] == _ARMS[1]).astype("int64")
-    names = sorted(set(found.loc[rows["treated"] == 1, "intervention"].dropna()) - {""})
+        amounts = events[measure.name].astype("float64")
+        rows[measure.in_request] = amounts.where(amounts > measure.least)
+    rows["segment"], rows["later"], rows["label"] = None, False, events["bought"].astype("int64")
+    rows["treated"] = (events["event_type"] == _ARMS[1]).astype("int64")
+    names = sorted(set(events.loc[rows["treated"] == 1, "intervention"].dropna()) - {""})
     rows["intervention"] = names[0] if names else ""
     if len(names) > 1:
         raise DataError(
@@ -68,17 +68,17 @@ def read_trial(
             "at a time: leave the others out by [[drop]]"
         )
     if (twice := rows.duplicated([*keys, "event_timestamp"])).any():
-        asked = " ".join(map(str, rows.loc[twice, keys].iloc[0]))
-        raise DataError(f"{mapping}: {int(twice.sum()):,} rows are of one cart at one time (the first: {asked})")
+        example = " ".join(map(str, rows.loc[twice, keys].iloc[0]))
+        raise DataError(f"{mapping}: {int(twice.sum()):,} rows are of one cart at one time (the first: {example})")
     ordered: pd.DataFrame = rows.sort_values(["event_timestamp", *keys], ignore_index=True)
     return ordered
 
 
 def example_trial(engine: Engine, target: Target, *, rescued: float, max_rows: int, seed: int = 0) -> tuple[str, int]:
-    """Return an A/B log as CSV, and its rows, of the carts of a log: half are treated, and a share is `rescued`.
+    """Return a simulated A/B log as CSV, and its number of rows, from a log's carts: half are treated.
 
-    It is what an experiment of this effect would have written, for a shop without one: to try the way, or to see how
-    many carts an experiment needs.
+    Of the treated carts, a share is `rescued`. It serves to try out the procedure, or to see how many carts an
+    experiment with this effect needs.
     """
     carts = build_spine(engine, target, max_rows=max_rows, seed=seed)
     random = np.random.default_rng(seed)
@@ -92,8 +92,8 @@ def example_trial(engine: Engine, target: Target, *, rescued: float, max_rows: i
     writer.writerow(["time", *columns, "arm", "bought"])
     times = carts["event_timestamp"].dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     arms = np.where(treated, _ARMS[1], _ARMS[0])
-    given = (["" if pd.isna(value) else value for value in row] for row in carts[columns].itertuples(index=False))
+    cells = (["" if pd.isna(value) else value for value in row] for row in carts[columns].itertuples(index=False))
     writer.writerows(
-        [at, *row, arm, int(yes)] for at, row, arm, yes in zip(times, given, arms.tolist(), bought, strict=True)
+        [at, *row, arm, int(yes)] for at, row, arm, yes in zip(times, cells, arms.tolist(), bought, strict=True)
     )
     return text.getvalue(), len(carts)

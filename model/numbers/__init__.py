@@ -1,1 +1,1 @@
-"""Models as numbers: their scores, and what each feature contributes to a score."""
+"""Models as plain numbers: their scores, and each feature's contribution to a score."""

@@ -1,4 +1,4 @@
-"""Trees and a linear model in one score: each is strong where the other is weak."""
+"""The sum of the scores of trees and a linear model, as numbers."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ __all__ = ["Blend", "BlendShares"]
 
 @dataclass(frozen=True)
 class Blend:
-    """A score that is the sum of both."""
+    """A model whose score is the sum of both scores."""
 
     trees: Trees
     network: Network
@@ -22,7 +22,7 @@ class Blend:
 
 @dataclass(frozen=True)
 class BlendShares:
-    """Contributions to a sum: those to its parts, added."""
+    """Contributions to a blend's score: the sums of the contributions to its parts."""
 
     trees: TreeShares
     network: Network

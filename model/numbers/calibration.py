@@ -1,7 +1,7 @@
-"""From an estimator's score to a probability, by a sigmoid that keeps explanations exact.
+"""The calibration of scores to probabilities by a sigmoid, under which explanations stay exact.
 
 Platt's sigmoid (Platt, 1999): log-odds = slope * score + intercept. The log-odds are an affine function of a score that
-is a sum, so each term's contribution to the score, times the slope, is its contribution to the log-odds.
+is a sum, so each term's contribution to the log-odds is its contribution to the score, times the slope.
 """
 
 import numpy as np
@@ -13,10 +13,10 @@ __all__ = ["log_odds", "probabilities"]
 
 
 def log_odds(calibration: Calibration, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return log-odds of yes, shape [n], of the estimator's scores, shape [n]."""
+    """Return the log-odds of yes, shape [n], for the estimator's scores, shape [n]."""
     return calibration.slope * scores + calibration.intercept
 
 
 def probabilities(calibration: Calibration, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return probabilities of yes, shape [n], of the estimator's scores, shape [n]."""
+    """Return the probabilities of yes, shape [n], for the estimator's scores, shape [n]."""
     return np.asarray(np.exp(-np.logaddexp(0.0, -log_odds(calibration, scores))))

@@ -1,4 +1,4 @@
-"""Explanations: what each feature contributes to a score's log-odds, exactly.
+"""Explanations: the exact contribution of each feature to a score's log-odds.
 
 The calibrated log-odds are slope * score + intercept, and the score is a sum (of trees' leaves, or through a network):
 contributions to the score, times the slope, are contributions to the log-odds. They are stored as plain numbers.
@@ -26,7 +26,7 @@ _TREE_ARRAYS = tuple(field.name for field in fields(TreeShares))
 
 
 class Explanation(NamedTuple):
-    """log-odds(score) = `base` + the sum over features of a row of `contributions`, float64 of shape [n, features]."""
+    """For each row, log-odds = `base` + the sum of its `contributions`, float64 of shape [n, features]."""
 
     base: float
     contributions: NDArray[np.float64]
@@ -36,7 +36,7 @@ class Shares(Protocol):
     """Contributions of features to an estimator's score."""
 
     def base(self) -> float:
-        """Return the score that contributions are relative to."""
+        """Return the score to which contributions are relative."""
 
     def shares(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return each feature's contribution to score - base, shape [n, features]."""
@@ -67,7 +67,7 @@ def shares_of(numbers: Trees | Network | Blend) -> Shares:
 
 
 def encode_shares(shares: Shares) -> bytes:
-    """Encode as an `.npz` file of plain arrays."""
+    """Encode contributions as an `.npz` file of plain arrays."""
     match shares:
         case TreeShares():
             arrays = _tree_arrays(shares)
@@ -83,7 +83,7 @@ def encode_shares(shares: Shares) -> bytes:
 
 
 def decode_shares(raw: bytes) -> Shares:
-    """Decode what `encode_shares` wrote. Raises ModelError for anything else. Nothing in it can execute."""
+    """Decode the output of `encode_shares`, without executing any code. Raises ModelError for anything else."""
     try:
         with np.load(io.BytesIO(raw), allow_pickle=False) as file:
             arrays = dict(file.items())

@@ -1,7 +1,7 @@
 """A linear model or a small neural network as numbers, with the preparation of its inputs.
 
-Inputs are counts, amounts and days, mostly small and sometimes very large, or missing. Each becomes two: its logarithm
-(signed, so that 0 stays 0), standardized by the training data, 0 where it is missing; and whether it is missing.
+Features are counts, amounts and days, mostly small, sometimes very large or missing. Each becomes two inputs: its
+logarithm (signed, so that 0 stays 0), standardized by the training data, 0 if missing; and whether it is missing.
 """
 
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ FARTHEST = 8.0
 
 @dataclass(frozen=True)
 class Scaling:
-    """Mean and standard deviation of each feature's logarithm in the training data, and whether its absence is used.
+    """Mean and standard deviation of each feature's logarithm in the training data, and whether absence is an input.
 
-    All of shape [features]; `tells` is 1, or 0 where the feature was always or never missing.
+    All are of shape [features]; `tells` is 1, or 0 if the feature was always or never missing.
     """
 
     mean: NDArray[np.float64]
@@ -31,11 +31,11 @@ class Scaling:
     def of(cls, rows: NDArray[np.float32]) -> Self:
         """Return the scaling of training rows; a feature that is constant or always missing becomes 0."""
         logs = signed_log(rows)
-        there = ~np.isnan(logs)
-        count = np.maximum(there.sum(axis=0), 1)
-        mean = np.where(there, logs, 0.0).sum(axis=0) / count
-        deviation = np.sqrt((np.where(there, logs - mean, 0.0) ** 2).sum(axis=0) / count)
-        tells = np.asarray(there.any(axis=0) & ~there.all(axis=0), np.float64)
+        is_present = ~np.isnan(logs)
+        count = np.maximum(is_present.sum(axis=0), 1)
+        mean = np.where(is_present, logs, 0.0).sum(axis=0) / count
+        deviation = np.sqrt((np.where(is_present, logs - mean, 0.0) ** 2).sum(axis=0) / count)
+        tells = np.asarray(is_present.any(axis=0) & ~is_present.all(axis=0), np.float64)
         return cls(mean, np.where(deviation > 1e-9, deviation, np.inf), tells)
 
     def inputs(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -70,31 +70,31 @@ class Network:
         return self._levels(self.scaling.inputs(rows))[-1][:, 0]
 
     def base(self) -> float:
-        """Return the score of the reference."""
+        """Return the score of `reference`."""
         return float(self._levels(self.reference[None, :])[-1][0, 0])
 
     def shares(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return each feature's contribution, shape [n, features]; a row's contributions sum to score - base.
 
-        By DeepLIFT's rescale rule (Shrikumar et al., 2017): a ReLU passes the ratio of the difference from the
-        reference after it to that before it. For one layer it is weight times difference, as for a linear model.
+        By DeepLIFT's rescale rule (Shrikumar et al., 2017): a ReLU passes on the ratio of the difference from the
+        reference after it to the difference before it. For one layer, a contribution is weight times difference.
         """
         inputs = self.scaling.inputs(rows)
         levels, references = self._levels(inputs), self._levels(self.reference[None, :])
-        through = np.broadcast_to(self.weights[-1][:, 0], (len(rows), len(self.weights[-1])))
+        multipliers = np.broadcast_to(self.weights[-1][:, 0], (len(rows), len(self.weights[-1])))
         for layer in range(len(self.weights) - 2, -1, -1):
             before = levels[layer] - references[layer]
-            behind = np.maximum(levels[layer], 0) - np.maximum(references[layer], 0)
-            near = np.abs(before) < 1e-12
-            ratio = np.where(near, levels[layer] > 0, behind / np.where(near, 1.0, before))
-            through = (through * ratio) @ self.weights[layer].T
-        shares = through * (inputs - self.reference)
+            after = np.maximum(levels[layer], 0) - np.maximum(references[layer], 0)
+            is_small = np.abs(before) < 1e-12
+            ratio = np.where(is_small, levels[layer] > 0, after / np.where(is_small, 1.0, before))
+            multipliers = (multipliers * ratio) @ self.weights[layer].T
+        shares = multipliers * (inputs - self.reference)
         width = rows.shape[1]
-        both: NDArray[np.float64] = shares[:, :width] + shares[:, width:]
-        return both
+        combined: NDArray[np.float64] = shares[:, :width] + shares[:, width:]
+        return combined
 
     def _levels(self, inputs: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-        """Return each layer's sums, before its ReLU."""
+        """Return each layer's output before its ReLU."""
         levels = []
         for weights, bias in zip(self.weights, self.biases, strict=True):
             levels.append(inputs @ weights + bias)

@@ -1,13 +1,13 @@
-"""Each feature's contribution to an ensemble's score: path-dependent SHAP values, exact, with NumPy alone.
+"""Each feature's contribution to an ensemble's score: exact path-dependent SHAP values, with NumPy alone.
 
-Along the path to a leaf of value v each feature j has a weight z_j, the share of the training data that passes its
-splits, and for a given row an o_j, 1 where the row passes them and else 0. The leaf's part in the expected score, when
+On the path to a leaf of value v, each feature j has a weight z_j, the share of the training data that passes its
+splits, and for a given row an o_j, 1 if the row passes them, otherwise 0. The leaf's term in the expected score, when
 a set S of features is known, is v * prod(o_j for j in S) * prod(z_j for the others). The Shapley value of such a
 product is (Owen, 1972, by the multilinear extension)
 
     share_i = v * (o_i - z_i) * integral over t in [0, 1] of prod(z_j + (o_j - z_j) * t for j != i)
 
-and the integrand is a polynomial in t, which Gauss-Legendre quadrature integrates exactly. The result is that of
+and the integrand is a polynomial in t, which Gauss-Legendre quadrature integrates exactly. The result equals that of
 TreeSHAP (Lundberg et al., 2020, `tree_path_dependent`).
 """
 
@@ -24,7 +24,7 @@ __all__ = ["TreeShares"]
 
 @dataclass(frozen=True)
 class TreeShares:
-    """Leaves, sorted by the number of features on their path, each as the box of rows that reach it.
+    """Leaves, sorted by the number of features on their paths, each as the box of rows that reach it.
 
     `values` and `starts` are of shape [leaves]; a leaf's entries, one per feature on its path, begin at its start. Per
     entry: the `feature`, the bounds `low` < x ≤ `high`, whether NaN passes (`missing`), and the `weight` z.
@@ -51,7 +51,7 @@ class TreeShares:
         constant = trees.offset + float(nodes.value[leaves[is_root[leaves]]].sum())
         leaves = leaves[~is_root[leaves]]
 
-        # Climb from all leaves at once; an entry per leaf and split on the way.
+        # Climb from all leaves to the roots in parallel, with one entry per leaf and split on its path.
         climbed: list[tuple[NDArray[np.int64], ...]] = []
         leaf, node = np.arange(len(leaves)), leaves
         while len(node):
@@ -70,7 +70,7 @@ class TreeShares:
         weight = nodes.cover[child] / nodes.cover[above]
         feature = nodes.feature[above]
 
-        # Splits of one feature on one path become one entry; leaves are put in order of their number of entries.
+        # Merge splits of one feature on one path into one entry, and sort leaves by their number of entries.
         order = np.lexsort((feature, leaf))
         leaf, feature = leaf[order], feature[order]
         first = np.flatnonzero(np.append(True, (np.diff(leaf) != 0) | (np.diff(feature) != 0)))
@@ -120,7 +120,7 @@ class TreeShares:
             self._add_shares(shares, rows, block, starts, sizes[first:last], self.values[first:last], count)
         return shares
 
-    def _add_shares(  # noqa: PLR0917 - one block of leaves, taken apart
+    def _add_shares(  # noqa: PLR0917 - the parts of one block of leaves
         self,
         shares: NDArray[np.float64],
         rows: NDArray[np.float32],
@@ -147,6 +147,6 @@ class TreeShares:
 
 
 def _rounded_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the greatest float32 at or below each threshold; for float32 values both divide alike."""
+    """Return the greatest float32 at or below each threshold, which splits float32 values in the same way."""
     rounded: NDArray[np.float32] = thresholds.astype(np.float32)
     return np.where(rounded > thresholds, np.nextafter(rounded, np.float32(-np.inf)), rounded)

@@ -1,4 +1,4 @@
-"""An ensemble of trees as numbers, whichever library trained it, for the ONNX export and for explanations."""
+"""An ensemble of trees as numbers, independent of the training library, for the ONNX export and explanations."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ __all__ = ["Tree", "Trees"]
 
 
 class Tree(NamedTuple):
-    """One tree as columns of shape [nodes], the root first; `left` and `right` are -1 at a leaf.
+    """A tree as columns of shape [nodes], the root first; `left` and `right` are -1 at a leaf.
 
-    A value ≤ `threshold` goes left, a greater one right, NaN as `missing_left` says. `value` counts at leaves. `cover`
+    A value ≤ `threshold` goes left, a greater one right, NaN by `missing_left`. `value` is used at leaves only. `cover`
     is the amount of training data that passed the node.
     """
 
@@ -28,7 +28,7 @@ class Tree(NamedTuple):
 
 @dataclass(frozen=True)
 class Trees:
-    """Concatenated trees: the columns of `Tree`, with children as indices into them, and where each tree begins.
+    """Concatenated trees: the columns of `Tree`, with children as indices into them, and the index of each root.
 
     The ensemble's score of a row is `offset` plus the value of the leaf that the row reaches in each tree.
     """
@@ -43,14 +43,14 @@ class Trees:
         trees = list(trees)
         sizes = np.array([len(tree.left) for tree in trees])
         roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-        moved = [
+        shifted = [
             tree._replace(
                 left=np.where(tree.left < 0, -1, tree.left + root),
                 right=np.where(tree.right < 0, -1, tree.right + root),
             )
             for tree, root in zip(trees, roots, strict=True)
         ]
-        columns = (np.concatenate(column) for column in zip(*moved, strict=True))
+        columns = (np.concatenate(column) for column in zip(*shifted, strict=True))
         return cls(Tree(*columns), roots, float(offset))
 
     def times(self, weight: float) -> "Trees":

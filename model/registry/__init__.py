@@ -1,1 +1,1 @@
-"""Versions of models: in MLflow, and published to the server."""
+"""The registry of model versions: in MLflow, and published to the server."""

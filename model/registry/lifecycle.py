@@ -1,11 +1,11 @@
-"""The life of a model: registered in MLflow, published to the server, promoted, rolled back and tried as challenger.
+"""The lifecycle of a model: registered in MLflow, published to the server, promoted, rolled back, tried as challenger.
 
  train ─▶ register ─▶ promote ─▶ champion ─▶ roll back
               └─────▶ challenger ──────┘
                         shadow, or a share of users
 
-MLflow is changed first, and then the published folder. Where the two differ MLflow is right, and `follow` makes the
-published folder equal.
+MLflow is changed first, then the published folder. If the two differ, MLflow is right, and `follow` updates the
+published folder.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ __all__ = ["Change", "Lifecycle"]
 
 
 class Change(NamedTuple):
-    """An alias that moved from one version to another; an empty name is none."""
+    """The move of an alias from one version to another; an empty name means no version."""
 
     target: str
     alias: str
@@ -40,7 +40,7 @@ class Change(NamedTuple):
 
 
 class Lifecycle:
-    """Moves models through MLflow and the published folder together. Several processes may do so.
+    """Changes models in MLflow and the published folder together. Several processes may do so.
 
     A lock serializes them.
     """
@@ -50,19 +50,19 @@ class Lifecycle:
         self.registry = registry
 
     def register(self, artifact: Artifact, files: Sequence[Path] = ()) -> ModelVersion:
-        """Store a trained model in both; no alias moves. Where MLflow fails, nothing is stored."""
+        """Store a trained model in both, without moving an alias. If MLflow fails, nothing is stored."""
         Predictor(artifact)
-        with self._alone():
+        with self._lock():
             version = self.tracking.register(artifact, files)
             self._publish(version, artifact)
         return version
 
     def promote(self, target: str, name: str, alias: str = CHAMPION, *, share: float = 0.0) -> Change:
-        """Make a version (number, name or alias) champion or challenger, once it has been checked that it scores.
+        """Make a version (number, name or alias) champion or challenger, after checking that it scores.
 
-        A challenger that becomes champion is no longer challenger. Raises ModelError where it cannot.
+        A challenger that becomes champion is no longer challenger. Raises ModelError if this is impossible.
         """
-        with self._alone():
+        with self._lock():
             version = self.tracking.find(target, name)
             if alias == CHALLENGER and CHAMPION in version.aliases:
                 raise ModelError(f"model {target}: {version.name} is the champion; it cannot challenge itself")
@@ -75,10 +75,10 @@ class Lifecycle:
             return Change(target, alias, before[0], version.name, share)
 
     def introduce(self, version: ModelVersion, *, promote: bool = False) -> str:
-        """Give a newly registered version its place; what it is now, in words.
+        """Assign a role to a newly registered version; return it in words.
 
-        The first of a target is champion, and any with `promote`. Others become challenger, in the shadow; a trial that
-        has a share of the users goes on, and the version then has no alias.
+        The first version of a target becomes champion, as does any with `promote`. Others become challenger, in the
+        shadow, unless a challenger with a share of the users is on trial; then the version gets no alias.
         """
         target, command = version.target, "`encore model promote"
         champion, trial = self.tracking.alias(target, CHAMPION), self.tracking.alias(target, CHALLENGER)
@@ -97,7 +97,7 @@ class Lifecycle:
 
     def roll_back(self, target: str) -> Change:
         """Make the previous champion champion again."""
-        with self._alone():
+        with self._lock():
             before = self._published(target, CHAMPION)
             version = self.tracking.roll_back(target)
             self._follow(target)
@@ -105,39 +105,37 @@ class Lifecycle:
 
     def withdraw(self, target: str) -> Change:
         """End the challenger's trial."""
-        with self._alone():
+        with self._lock():
             before = self._published(target, CHALLENGER)
             self.tracking.remove_alias(target, CHALLENGER)
             self._follow(target)
             return Change(target, CHALLENGER, before[0], "")
 
     def let_go(self, before: datetime) -> list[str]:
-        """Delete versions that were made before that, with their runs; return their names.
+        """Delete versions created before that time, with their runs; return their names.
 
-        Those stay that have an alias, and the champion before the present one, to which one may go back.
+        Versions with an alias stay, as does the previous champion, for a rollback.
         """
-        gone = []
+        deleted = []
         for target in self.tracking.targets():
-            with self._alone():
+            with self._lock():
                 needed = self.tracking.champions(target)[-2:]
                 for version in self.tracking.versions(target):
                     if version.created < before and not version.aliases and version.number not in needed:
                         self.tracking.delete(version)
                         self.registry.delete(target, version.name)
-                        gone.append(f"{target} {version.name}")
-        return gone
+                        deleted.append(f"{target} {version.name}")
+        return deleted
 
     def follow(self, refused: Callable[[str, EncoreError], None]) -> list[Change]:
-        """Make the published folder equal to MLflow.
+        """Update the published folder from MLflow; return the changes.
 
-        Return the changes. `refused` is called with targets that cannot follow.
-
-        A target that MLflow does not know is left as it is.
+        `refused` is called with targets that cannot be updated. A target that MLflow does not know is left unchanged.
         """
         changes: list[Change] = []
         for target in self.tracking.targets():
             try:
-                with self._alone():
+                with self._lock():
                     changes += self._follow(target)
             except (ModelError, UnavailableError) as error:
                 refused(target, error)
@@ -161,15 +159,15 @@ class Lifecycle:
         return changes
 
     def _publish(self, version: ModelVersion, artifact: Artifact | None = None) -> None:
-        """Publish a version's files where they differ from MLflow's, and check that it scores as in training."""
-        here = self._here(version)
-        if here is None:
+        """Publish a version's files if they differ from MLflow's, and check that it scores as in training."""
+        published = self._published_artifact(version)
+        if published is None:
             self.registry.restore(artifact or self.tracking.artifact(version))
-            here = self.registry.read(version.target, version.name)
-        Predictor(here)
+            published = self.registry.read(version.target, version.name)
+        Predictor(published)
 
-    def _here(self, version: ModelVersion) -> Artifact | None:
-        """Return the published version; None where its files differ from MLflow's."""
+    def _published_artifact(self, version: ModelVersion) -> Artifact | None:
+        """Return the published version; None if its files differ from MLflow's."""
         try:
             artifact = self.registry.read(version.target, version.name)
         except EncoreError:
@@ -177,8 +175,8 @@ class Lifecycle:
         return artifact if version.vouches_for(artifact) else None
 
     def _is_published(self, version: ModelVersion, alias: str) -> bool:
-        """Return whether an alias stands for the version as MLflow has it."""
-        artifact = self._here(version)
+        """Return whether a published alias points to this version with MLflow's files."""
+        artifact = self._published_artifact(version)
         if artifact is None or self.registry.alias(version.target, alias).sha256 != artifact.sha256:
             return False
         return self.registry.is_shared(version.target, alias)
@@ -189,6 +187,6 @@ class Lifecycle:
         except EncoreError:
             return "", 0.0
 
-    def _alone(self) -> AbstractContextManager[Any]:
-        """Lock the home's models: one process at a time moves them."""
+    def _lock(self) -> AbstractContextManager[Any]:
+        """Lock the home's models, so that one process at a time changes them."""
         return file_lock(self.registry.root / ".lock")

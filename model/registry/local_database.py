@@ -1,6 +1,6 @@
-"""MLflow's database where it is an SQLite file: its URI, what it says of versions, and where its files are.
+"""MLflow's database as a local SQLite file: its URI, its versions, and the addresses of its artifacts.
 
-Reading it takes milliseconds, importing MLflow seconds. Everything but a move of the home is written through MLflow.
+Reading it takes milliseconds, importing MLflow seconds. It is written through MLflow, except after a move of the home.
 """
 
 import atexit
@@ -27,23 +27,23 @@ _PLACES = (
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
-"""Where MLflow keeps absolute addresses of files."""
+"""Tables and columns in which MLflow stores absolute addresses of files."""
 
 
 def database_uri(path: Path) -> str:
-    """The tracking URI of an SQLite file, whatever its path holds."""
+    """Return the tracking URI of an SQLite file, with special characters escaped."""
     return _SQLITE + str(path).replace("%", "%25").replace("?", "%3F")
 
 
 def local_database(uri: str) -> Path | None:
-    """Return the SQLite file of a tracking URI; None where it is a server."""
+    """Return the SQLite file of a tracking URI; None for a server."""
     return Path(unquote(uri.removeprefix(_SQLITE).partition("?")[0])) if uri.startswith(_SQLITE) else None
 
 
 class LocalDatabase:
-    """One such file. `artifacts` is the folder for its files, by default beside it.
+    """An SQLite file of MLflow. `artifacts` is the folder of its artifacts, by default beside it.
 
-    Every method raises `ConfigurationError`, in one line, where the file is missing, locked or damaged.
+    Every method raises `ConfigurationError`, in one line, if the file is missing, locked or damaged.
     """
 
     def __init__(self, path: Path, artifacts: Path | None = None, patience_s: float = 5.0) -> None:
@@ -52,81 +52,84 @@ class LocalDatabase:
         self._patience_s = patience_s
 
     def versions(self, target: str | None = None) -> list[ModelVersion]:
-        """The versions that Encore registered, of one target or of all, by target and number."""
-        where, given = ("", ()) if target is None else ("AND v.name = ?", (target,))
+        """Return the versions that Encore registered, of one target or of all, ordered by target and number."""
+        where, arguments = ("", ()) if target is None else ("AND v.name = ?", (target,))
         with self._reading() as database:
-            found = database.execute(
+            rows = database.execute(
                 "SELECT v.name, v.version, v.run_id, v.creation_time, name.value, sha.value FROM model_versions v "  # noqa: S608 - ours
                 "JOIN model_version_tags name ON (name.name, name.version, name.key) = (v.name, v.version, ?) "
                 "LEFT JOIN model_version_tags sha ON (sha.name, sha.version, sha.key) = (v.name, v.version, ?) "
                 f"WHERE v.current_stage <> 'Deleted_Internal' {where} ORDER BY v.name, v.version",
-                (VERSION_TAG, SHA_TAG, *given),
+                (VERSION_TAG, SHA_TAG, *arguments),
             ).fetchall()
             aliases = database.execute("SELECT name, version, alias FROM registered_model_aliases").fetchall()
             return [
                 ModelVersion(
-                    target=of,
+                    target=owner,
                     number=number,
                     name=name,
                     run_id=run,
                     created=datetime.fromtimestamp(created / 1000, UTC),
-                    aliases=tuple(sorted(alias for *version, alias in aliases if version == [of, number])),
+                    aliases=tuple(sorted(alias for *version, alias in aliases if version == [owner, number])),
                     metrics=_pairs(database, "latest_metrics", run),
                     parameters=_pairs(database, "params", run),
                     sha256=sha or "",
                 )
-                for of, number, run, created, name, sha in found
+                for owner, number, run, created, name, sha in rows
             ]
 
     def version(self, target: str, name: str) -> ModelVersion | None:
-        """Return a version by Encore's name of it; None where there is none, or the file cannot be read now."""
+        """Return a version by Encore's name; None if there is none, or the file is unreadable at present."""
         try:
             return next((version for version in self.versions(target) if version.name == name), None)
         except ConfigurationError:
             return None
 
     def share(self, target: str) -> str | None:
-        """The tag that says the challenger's part of the users."""
+        """Return the tag with the challenger's share of users; None if it is not set."""
         with self._reading() as database:
             query = "SELECT value FROM registered_model_tags WHERE name = ? AND key = ?"
             row = database.execute(query, (target, SHARE_TAG)).fetchone()
             return None if row is None else str(row[0])
 
     def prepare(self, *, create: bool) -> str:
-        """Make sure that MLflow can write here, and that it finds its files; the URI to give to MLflow.
+        """Check that MLflow can write here, update the addresses of its files, and return the URI for MLflow.
 
-        MLflow itself would try for a minute to open a file that is absent, damaged or locked.
+        MLflow itself would retry for a minute to open a file that is absent, damaged or locked.
         """
         if not self.path.exists():
             if not create:
                 raise self._absent()
             self.path.parent.mkdir(parents=True, exist_ok=True)
         else:
-            with self._told(), closing(sqlite3.connect(self.path, self._patience_s, isolation_level=None)) as database:
+            with (
+                self._converted(),
+                closing(sqlite3.connect(self.path, self._patience_s, isolation_level=None)) as database,
+            ):
                 database.execute("BEGIN IMMEDIATE")
-                self._move(database)
+                self._update_addresses(database)
                 database.execute("COMMIT")
         return database_uri(self.path if not {"%", "?"} & set(str(self.path)) else self._linked())
 
-    def _move(self, database: sqlite3.Connection) -> None:
-        """Let the addresses of files name the folder beside the database, where the home was moved or restored."""
-        here = self.artifacts.absolute().as_uri()
+    def _update_addresses(self, database: sqlite3.Connection) -> None:
+        """Update the addresses of files to the present folder, after the home was moved or restored."""
+        present = self.artifacts.absolute().as_uri()
         tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not {table for table, _ in _PLACES} <= tables or not self.artifacts.is_dir():
             return
         row = database.execute("SELECT artifact_location FROM experiments WHERE name = ?", (EXPERIMENT,)).fetchone()
-        before = row[0] if row else here
-        if before == here or not before.startswith("file:"):
+        before = row[0] if row else present
+        if before == present or not before.startswith("file:"):
             return
         for table, column in _PLACES:
             database.execute(
                 f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",  # noqa: S608 - ours
-                (here, len(before) + 1, len(before) + 1, f"{before}/"),
+                (present, len(before) + 1, len(before) + 1, f"{before}/"),
             )
-            database.execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", (here, before))  # noqa: S608 - ours
+            database.execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", (present, before))  # noqa: S608 - ours
 
     def _linked(self) -> Path:
-        """The file by a path without what URIs give a meaning to: MLflow makes folders of the URI as it is written."""
+        """Return a path of the file without special characters, since MLflow makes folders from the escaped URI."""
         folder = Path(tempfile.mkdtemp(prefix="encore-mlflow-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         (folder / "home").symlink_to(self.path.parent.absolute())
@@ -137,11 +140,11 @@ class LocalDatabase:
         if not self.path.exists():
             raise self._absent()
         uri = f"file:{quote(str(self.path.absolute()))}?mode=ro"
-        with self._told(), closing(sqlite3.connect(uri, self._patience_s, uri=True)) as database:
+        with self._converted(), closing(sqlite3.connect(uri, self._patience_s, uri=True)) as database:
             yield database
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _converted(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:

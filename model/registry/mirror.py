@@ -1,11 +1,10 @@
-"""Published models that machines share: a storage has them, and the published folder of each home follows it.
+"""Published models shared by several machines in a storage, from which each home's published folder is updated.
 
     storage/repeat_purchase/
-        champion, challenger       as in the published folder, with the hash of the version that they stand for
+        champion, challenger       as in the published folder, with the hash of their version
         20261121-030405-ab12cd/    the files of a version that has, or had, an alias
 
-What a folder holds of a version is compared with the alias' hash before it is used: a file that came half, or was
-changed on its way, is none.
+A version's files are compared with the alias' hash before use, so that an incomplete or changed file is not used.
 """
 
 import hashlib
@@ -26,16 +25,16 @@ _log = logging.getLogger(__name__)
 
 
 class Mirror:
-    """The published models of a storage. Making it touches nothing."""
+    """The published models in a storage. Constructing it accesses nothing."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._again_s: dict[str, float] = {}
-        self._seen: dict[tuple[str, str], Mark] = {}
-        self._trouble = ""
+        self._due_s: dict[str, float] = {}
+        self._pulled: dict[tuple[str, str], Mark] = {}
+        self._last_error = ""
 
     def push(self, target: str, folder: Path, alias: str, content: bytes) -> None:
-        """Put a version, whose files are in a folder, and then the file of the alias that stands for it."""
+        """Store a version, whose files are in `folder`, and then its alias' file."""
         place = self._storage / target
         for name in FILES:
             (place / folder.name).put(name, partial(shutil.copyfile, folder / name))
@@ -56,32 +55,32 @@ class Mirror:
             place.delete(name)
 
     def pull(self, target: str, folder: Path, aliases: tuple[str, ...]) -> None:
-        """Let a target's published folder say what the storage says; every two seconds at most.
+        """Update a target's published folder from the storage, at most once per `Storage.look_every_s`.
 
-        Where the storage does not answer, or has nothing of the target, the folder stays as it is.
+        If the storage does not answer, or has nothing of the target, the folder is left unchanged.
         """
-        if time.monotonic() < self._again_s.get(target, 0.0):
+        if time.monotonic() < self._due_s.get(target, 0.0):
             return
-        self._again_s[target] = time.monotonic() + self._storage.look_every_s
+        self._due_s[target] = time.monotonic() + self._storage.look_every_s
         place = self._storage / target
         try:
             marks = place.marks()
             for alias in aliases if marks else ():
                 if alias not in marks:
                     (folder / alias).unlink(missing_ok=True)
-                elif marks[alias] != self._seen.get((target, alias)) or not (folder / alias).exists():
+                elif marks[alias] != self._pulled.get((target, alias)) or not (folder / alias).exists():
                     self._take(place, folder, alias)
-                    self._seen[target, alias] = marks[alias]
+                    self._pulled[target, alias] = marks[alias]
         except (EncoreError, OSError) as error:
-            if str(error) != self._trouble:
+            if str(error) != self._last_error:
                 _log.warning("published models are not followed: %s", error)
-            self._trouble = str(error)
+            self._last_error = str(error)
         else:
-            self._trouble = ""
+            self._last_error = ""
 
     @staticmethod
     def _take(place: Storage, folder: Path, alias: str) -> None:
-        """Copy an alias, and before it the version that it stands for where that is not here as the alias says."""
+        """Copy an alias, and before it its version unless a copy with the alias' hash is here."""
         content = place.local(alias).read_bytes()
         version, _, sha256 = [*content.decode(errors="replace").split(), "", "", ""][:3]
         if VERSION.fullmatch(version) and _sha256(folder / version / METADATA) != sha256:

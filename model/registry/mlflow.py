@@ -1,7 +1,7 @@
-"""The model registry: MLflow's runs, versions and aliases, the source of truth about every trained model.
+"""The model registry in MLflow: runs, versions and aliases, the source of truth for every trained model.
 
-One registered model per target; one run per training, with its parameters, metrics and files; one version per run,
-tagged with Encore's own name of it and the one SHA-256 of its files. What the server reads is published from here.
+There is one registered model per target; one run per training, with its parameters, metrics and files; one version per
+run, tagged with Encore's own name and the SHA-256 of its files. The server's published models are copied from here.
 """
 
 import json
@@ -34,14 +34,14 @@ _USER_INFO = re.compile(r"//[^/@]*@")
 
 
 class Tracking:
-    """MLflow under one tracking URI. Opening it touches nothing.
+    """MLflow under one tracking URI. Constructing it accesses nothing.
 
-    `artifacts` is the folder for files where the URI is a local database, by default beside it; a tracking server has a
-    place of its own, where `names` are what the project's models are called. `patience_s` is how long a local database
-    may be locked. A local database is read as it is; what
-    writes, or asks a server, imports MLflow, which takes seconds.
-    Every method raises `ConfigurationError`, in one line, where MLflow's store is missing, locked or does not answer,
-    and `ModelError` for a version that does not exist.
+    `artifacts` is the folder for files of a local database, by default beside it; a tracking server stores files
+    itself, and has the project's models under `names`. `patience_s` is the time limit for a locked local database. A
+    local database is read directly; writing, or using a server, imports MLflow, which takes seconds.
+
+    Every method raises `ConfigurationError`, in one line, if MLflow's store is missing, locked or does not answer, and
+    `ModelError` for a version that does not exist.
     """
 
     def __init__(
@@ -49,18 +49,18 @@ class Tracking:
     ) -> None:
         self._uri = uri
         self.place = _USER_INFO.sub("//", uri)
-        """The URI, without a password that may be in it."""
+        """The URI without credentials."""
         database = local_database(uri)
         self._local = None if database is None else LocalDatabase(database, artifacts, patience_s)
         self._names = names if self._local is None else _OURS
         self._opened: Any = None
 
     def exists(self) -> bool:
-        """Return whether there is a store: a database file that does not exist holds no model."""
+        """Return whether there is a store; false for a local database whose file does not exist."""
         return self._local is None or self._local.path.exists()
 
     def register(self, artifact: Artifact, files: Sequence[Path] = ()) -> ModelVersion:
-        """Log a training as a run and make a version of it, all or nothing. `files` are stored beside the model.
+        """Log a training as a run and create its version, all or nothing. `files` are stored beside the model.
 
         No alias moves.
         """
@@ -88,12 +88,12 @@ class Tracking:
         if self._local is not None:
             return sorted({version.target for version in self._local.versions()})
         with self.client() as client:
-            targets = {self._names.target(found.name) for found in self._search(client, "")}
+            targets = {self._names.target(registered.name) for registered in self._search(client, "")}
             return sorted(target for target in targets if target is not None)
 
     def versions(self, target: str) -> list[ModelVersion]:
         """Return a target's versions, oldest first."""
-        if not target.isidentifier():  # it becomes part of a filter
+        if not target.isidentifier():  # since it becomes part of a filter
             raise ModelError(f"model registry: {target!r} is not the name of a target")
         if self._local is not None:
             return self._local.versions(target)
@@ -105,17 +105,17 @@ class Tracking:
     def find(self, target: str, name: str) -> ModelVersion:
         """Return a version by its number, its name or an alias.
 
-        Raises `UnknownVersionError`, naming those that exist.
+        Raises `UnknownVersionError`, naming the newest versions.
         """
         versions = self.versions(target)
         for version in versions:
             if name in (str(version.number), version.name, *version.aliases):
                 return version
-        known = ", ".join(f"{version.number} ({version.name})" for version in versions[-5:]) or "none"
-        raise UnknownVersionError(f"model {target}: there is no version {name!r}; there are: {known}")
+        newest = ", ".join(f"{version.number} ({version.name})" for version in versions[-5:]) or "none"
+        raise UnknownVersionError(f"model {target}: there is no version {name!r}; there are: {newest}")
 
     def alias(self, target: str, alias: str) -> ModelVersion | None:
-        """Return the version with an alias; None where there is none."""
+        """Return the version with an alias; None if there is none."""
         if self._local is not None:
             return next((version for version in self._local.versions(target) if alias in version.aliases), None)
         with self.client() as client:
@@ -128,20 +128,20 @@ class Tracking:
         name = self._names.of(version.target)
         with self.client() as client:
             if alias == CHAMPION:
-                self._remember(client, name, [*self._history(client, name), version.number])
+                self._store_history(client, name, [*self._history(client, name), version.number])
             if alias == CHALLENGER:
                 client.set_registered_model_tag(name, SHARE_TAG, f"{share:g}")
             client.set_registered_model_alias(name, alias, str(version.number))
 
     def remove_alias(self, target: str, alias: str) -> None:
-        """Remove an alias, if some version has it."""
+        """Remove an alias if a version has it."""
         name = self._names.of(target)
         with self.client() as client:
             if alias in self._aliases(client, name):
                 client.delete_registered_model_alias(name, alias)
 
     def share(self, target: str) -> float:
-        """Return the share of users, 0 to 1, whom the challenger answers; at 0 it is scored in the shadow."""
+        """Return the challenger's share of users, 0 to 1; at 0 it scores in the shadow."""
         if self._local is not None:
             text = self._local.share(target)
         else:
@@ -153,17 +153,17 @@ class Tracking:
             return 0.0
 
     def roll_back(self, target: str) -> ModelVersion:
-        """Make the previous champion champion again. Raises `ModelError` where there was none."""
+        """Make the previous champion champion again. Raises `ModelError` if there is none."""
         name = self._names.of(target)
         with self.client() as client:
             history = self._history(client, name)
-            there = {int(version.version) for version in self._search(client, f"name = '{name}'")}
+            existing = {int(version.version) for version in self._search(client, f"name = '{name}'")}
             present = history.pop() if history else None
-            while history and (history[-1] not in there or history[-1] == present):
+            while history and (history[-1] not in existing or history[-1] == present):
                 history.pop()
             if not history:
                 raise ModelError(f"model {target}: no champion before the present one is known; promote a version")
-            self._remember(client, name, history)
+            self._store_history(client, name, history)
             client.set_registered_model_alias(name, CHAMPION, str(history[-1]))
             return self._version(client, client.get_model_version(name, str(history[-1])))
 
@@ -176,12 +176,12 @@ class Tracking:
             shutil.rmtree(self._local.artifacts / version.run_id, ignore_errors=True)
 
     def champions(self, target: str) -> list[int]:
-        """Return the numbers of the versions that were champion, in that order."""
+        """Return the numbers of all champions so far, oldest first."""
         with self.client() as client:
             return self._history(client, self._names.of(target))
 
     def artifact(self, version: ModelVersion) -> Artifact:
-        """Return a version's model, its hash verified against its own metadata and MLflow's tag."""
+        """Return a version's model, with its hash verified against its own metadata and MLflow's tag."""
         with self.client() as client, TemporaryDirectory() as scratch:
             artifact = read_artifact(Path(client.download_artifacts(version.run_id, _ARTIFACTS, scratch)))
         metadata = artifact.metadata
@@ -190,20 +190,20 @@ class Tracking:
                 f"model {version.target} {version.name}: the sha256 of its files is {artifact.sha256}, MLflow's "
                 f"registry says {version.sha256}; promote another version, or train again"
             )
-        for what, found, said in (
+        for what, stored, registered in (
             ("target", metadata.target, version.target),
             ("version", metadata.version, version.name),
         ):
-            if found != said:
+            if stored != registered:
                 raise ModelError(
-                    f"model {version.target} {version.name}: the {what} in its files is {found}, MLflow's registry "
-                    f"says {said}; promote another version, or train again"
+                    f"model {version.target} {version.name}: the {what} in its files is {stored}, MLflow's registry "
+                    f"says {registered}; promote another version, or train again"
                 )
         return artifact
 
     @contextmanager
     def client(self, *, create: bool = False) -> Iterator[Any]:
-        """Yield MLflow's client, and convert its errors to ours."""
+        """Yield MLflow's client, converting its errors to ConfigurationError."""
         uri = self._uri
         if self._opened is None and self._local is not None:
             uri = self._local.prepare(create=create)
@@ -216,13 +216,13 @@ class Tracking:
         except Exception as error:
             if type(error).__module__.split(".")[0] not in {"mlflow", "sqlalchemy", "alembic", "requests"}:
                 raise
-            told = _USER_INFO.sub("//", " ".join(str(error).split()))[:300]
-            raise ConfigurationError(f"MLflow at {self.place}: {told}; see MLFLOW_TRACKING_URI") from error
+            message = _USER_INFO.sub("//", " ".join(str(error).split()))[:300]
+            raise ConfigurationError(f"MLflow at {self.place}: {message}; see MLFLOW_TRACKING_URI") from error
 
     def _experiment(self, client: Any) -> str:
-        found = client.get_experiment_by_name(self._names.project)
-        if found is not None:
-            return str(found.experiment_id)
+        experiment = client.get_experiment_by_name(self._names.project)
+        if experiment is not None:
+            return str(experiment.experiment_id)
         place = None if self._local is None else self._local.artifacts.absolute().as_uri()
         return str(client.create_experiment(self._names.project, artifact_location=place))
 
@@ -231,10 +231,10 @@ class Tracking:
 
         metadata = artifact.metadata
         now_ms = int(metadata.created.timestamp() * 1000)
-        known = msgspec.to_builtins(metadata)
-        plain = {name: value for name, value in known.items() if isinstance(value, str | int | float)}
+        fields = msgspec.to_builtins(metadata)
+        plain = {name: value for name, value in fields.items() if isinstance(value, str | int | float)}
         parameters = {**plain, **{f"estimator.{name}": value for name, value in metadata.parameters.items()}}
-        numbers = dict(_numbers("", {**known["metrics"], "baseline": known["baselines"]}))
+        numbers = dict(_numbers("", {**fields["metrics"], "baseline": fields["baselines"]}))
         client.log_batch(
             run_id,
             metrics=[Metric(name, value, now_ms, 0) for name, value in numbers.items()],
@@ -261,14 +261,14 @@ class Tracking:
     @staticmethod
     def _search(client: Any, where: str) -> list[Any]:
         """Return the versions that Encore registered."""
-        found: list[Any] = []
+        versions: list[Any] = []
         page = None
         while True:
-            some = client.search_model_versions(where or None, page_token=page)
-            found += (version for version in some if VERSION_TAG in version.tags)
-            page = some.token
+            batch = client.search_model_versions(where or None, page_token=page)
+            versions += (version for version in batch if VERSION_TAG in version.tags)
+            page = batch.token
             if not page:
-                return found
+                return versions
 
     @staticmethod
     def _aliases(client: Any, name: str) -> dict[str, int]:
@@ -293,21 +293,21 @@ class Tracking:
         return history if present is None or history[-1:] == [present] else [*history, present]
 
     @staticmethod
-    def _remember(client: Any, name: str, history: list[int]) -> None:
+    def _store_history(client: Any, name: str, history: list[int]) -> None:
         client.set_registered_model_tag(name, _HISTORY_TAG, json.dumps(history[-_REMEMBERED:]))
 
-    def _version(self, client: Any, found: Any) -> ModelVersion:
-        data = client.get_run(found.run_id).data
+    def _version(self, client: Any, registered: Any) -> ModelVersion:
+        data = client.get_run(registered.run_id).data
         return ModelVersion(
-            target=self._names.target(found.name) or found.name,
-            number=int(found.version),
-            name=found.tags.get(VERSION_TAG, ""),
-            run_id=found.run_id,
-            created=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
-            aliases=tuple(sorted(found.aliases)),
+            target=self._names.target(registered.name) or registered.name,
+            number=int(registered.version),
+            name=registered.tags.get(VERSION_TAG, ""),
+            run_id=registered.run_id,
+            created=datetime.fromtimestamp(registered.creation_timestamp / 1000, UTC),
+            aliases=tuple(sorted(registered.aliases)),
             metrics=data.metrics,
             parameters=data.params,
-            sha256=found.tags.get(SHA_TAG, ""),
+            sha256=registered.tags.get(SHA_TAG, ""),
         )
 
 
@@ -324,7 +324,7 @@ def _client(uri: str) -> Any:
 
 
 def _numbers(prefix: str, tree: Any) -> Iterator[tuple[str, float]]:
-    """Yield the numbers in nested maps, named by their path."""
+    """Yield the numbers in nested maps, named by their dotted paths."""
     if isinstance(tree, Mapping):
         for name, value in tree.items():
             yield from _numbers(f"{prefix}.{name}" if prefix else str(name), value)

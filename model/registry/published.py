@@ -1,12 +1,12 @@
-"""The models published to the server: whole versions in folders, and which of them are champion and challenger.
+"""The models published to the server: versions as folders, and the aliases champion and challenger.
 
     root/repeat_purchase/
-        20261121-030405-ab12cd/    a version: model.onnx, metadata.json
-        champion                   an alias: a file that holds a version's name, the share of users whom it answers, and
-        challenger                 the one hash of the version as MLflow has it: another version is not served
+        20261121-030405-ab12cd/    a version: model.onnx, explainer.npz, metadata.json
+        champion                   an alias: a file with a version's name, its share of users, and the hash of the
+        challenger                 version as MLflow has it; files with another hash are not served
 
-A version never changes once written; an alias is replaced atomically. So a reader gets the old model or the new one.
-MLflow (`model/registry/mlflow.py`) is the source of truth; this is the part that a server needs, readable in
+A version never changes once written, and an alias is replaced atomically, so a reader gets either the old model or the
+new one. MLflow (`model/registry/mlflow.py`) is the source of truth; this is the part that a server needs, readable in
 microseconds.
 """
 
@@ -26,16 +26,16 @@ from model.registry.version import ModelVersion
 __all__ = ["CHALLENGER", "CHAMPION", "Alias", "Registry"]
 
 CHAMPION = "champion"
-"""The alias of the version that answers."""
+"""The alias of the version in use."""
 
 CHALLENGER = "challenger"
-"""The alias of the version that is tried beside the champion."""
+"""The alias of the version on trial beside the champion."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 class Alias(NamedTuple):
-    """What an alias stands for: a version, the share of users (0 to 1) whom it answers, and the version's one hash."""
+    """The content of an alias: a version, its share of users (0 to 1), and the version's hash."""
 
     version: str = ""
     share: float = 0.0
@@ -43,10 +43,10 @@ class Alias(NamedTuple):
 
 
 class Registry:
-    """The models under one folder. Opening it touches nothing; the folder appears with the first model.
+    """The models under one folder. Constructing it accesses nothing; the folder is created with the first model.
 
-    `tracked` returns a target's version by its name as MLflow has it, or None where that is unknown: what is loaded is
-    checked against it. `mirror` is what machines share, which the folder follows.
+    `tracked` returns a target's version by name as MLflow has it, or None if unknown; loaded models are checked against
+    it. `mirror` is the storage shared by several machines, from which the folder is updated.
     """
 
     def __init__(
@@ -60,18 +60,18 @@ class Registry:
         self._mirror = mirror
 
     def save(self, artifact: Artifact) -> str:
-        """Store a trained model; return the name of its version. No alias moves."""
+        """Store a trained model without moving an alias; return the name of its version."""
         version = artifact.metadata.version
         write_artifact(self._folder(artifact.metadata.target) / _checked(VERSION, version, "version"), artifact)
         return version
 
     def restore(self, artifact: Artifact) -> None:
-        """Write a version again, whatever its folder holds."""
+        """Write a version again, replacing its folder."""
         version = _checked(VERSION, artifact.metadata.version, "version")
         replace_artifact(self._folder(artifact.metadata.target) / version, artifact)
 
     def delete(self, target: str, version: str) -> None:
-        """Delete a version, if it is here; an alias must not stand for it."""
+        """Delete a version if it exists; no alias may point to it."""
         folder = self._folder(target) / _checked(VERSION, version, "version")
         if self._mirror is not None:
             self._mirror.delete(target, version)
@@ -93,8 +93,7 @@ class Registry:
     def load(self, target: str, name: str = CHAMPION) -> Artifact:
         """Return a version by its name or by an alias.
 
-        Raises `UnavailableError` when there is none, `ModelError` when it is damaged, or was changed since it got an
-        alias.
+        Raises `UnavailableError` if there is none, `ModelError` if it is damaged, or was changed since it got an alias.
         """
         artifact = read_artifact(*self._place(target, name))
         version = self._tracked(target, artifact.metadata.version) if self._tracked else None
@@ -106,23 +105,23 @@ class Registry:
         return artifact
 
     def read(self, target: str, version: str) -> Artifact:
-        """Return a version as its files are now, whatever hash an alias holds; errors as `load`."""
+        """Return a version as its files are now, ignoring aliases' hashes. Raises as `load` does."""
         return read_artifact(self._folder(target) / _checked(VERSION, version, "version"))
 
     def metadata(self, target: str, name: str = CHAMPION) -> Metadata:
-        """Return a version's metadata, by its name or an alias, without reading the model; errors as `load`."""
+        """Return a version's metadata, by its name or an alias, without reading the model. Raises as `load` does."""
         return read_metadata(*self._place(target, name))
 
     def resolve(self, target: str, alias: str = CHAMPION) -> str:
-        """Return the version of an alias: a small file, cheap to read often."""
+        """Return the version of an alias; it is a small file, cheap to read often."""
         return self.alias(target, alias).version
 
     def resolve_share(self, target: str, alias: str = CHALLENGER) -> tuple[str, float]:
-        """Return the version of an alias, and the share of users, 0 to 1, whom it answers."""
+        """Return the version of an alias, and its share of users, 0 to 1."""
         return self.alias(target, alias)[:2]
 
     def alias(self, target: str, alias: str) -> Alias:
-        """Return what an alias stands for. Raises UnavailableError where it stands for nothing."""
+        """Return the content of an alias. Raises UnavailableError if it does not exist."""
         path = self._folder(target) / _checked(_NAME, alias, "alias")
         if self._mirror is not None:
             self._mirror.pull(target, path.parent, (CHAMPION, CHALLENGER))
@@ -141,7 +140,7 @@ class Registry:
             raise ModelError(f"model registry: {share!r} in {path} is not a share of users, 0 to 1") from error
 
     def is_shared(self, target: str, alias: str) -> bool:
-        """Return whether other machines see the alias too, where models are shared."""
+        """Return whether other machines see the alias too; true if models are not shared."""
         return self._mirror is None or self._mirror.has(target, _checked(_NAME, alias, "alias"))
 
     def names(self, target: str, alias: str) -> bool:
@@ -156,7 +155,7 @@ class Registry:
         path.unlink(missing_ok=True)
 
     def promote(self, target: str, version: str, alias: str = CHAMPION, *, share: float = 0.0) -> None:
-        """Set the alias to a version as its files are now, once that version has been read successfully."""
+        """Set the alias to a version as its files are now, after reading the version successfully."""
         folder = self._folder(target) / _checked(VERSION, version, "version")
         artifact = read_artifact(folder)
         path = self._folder(target) / _checked(_NAME, alias, "alias")
@@ -166,10 +165,10 @@ class Registry:
         write_whole(path, content)
 
     def _place(self, target: str, name: str) -> tuple[Path, str | None]:
-        """Return a version's folder, and the hash that an alias of it requires."""
+        """Return a version's folder, and the hash required by its alias, if it has one."""
         if not VERSION.fullmatch(name):
-            found = self.alias(target, name)
-            return self._folder(target) / found.version, found.sha256
+            resolved = self.alias(target, name)
+            return self._folder(target) / resolved.version, resolved.sha256
         for alias in (CHAMPION, CHALLENGER):
             if self.names(target, alias) and self.alias(target, alias).version == name:
                 return self._folder(target) / name, self.alias(target, alias).sha256
@@ -180,7 +179,7 @@ class Registry:
 
 
 def _checked(pattern: re.Pattern[str], name: str, what: str) -> str:
-    """Return the name if it is valid, since it becomes part of a path. Raises ModelError otherwise."""
+    """Return a name that becomes part of a path. Raises ModelError if it is invalid."""
     if not pattern.fullmatch(name):
         raise ModelError(f"model registry: {name!r} is not the name of a {what}")
     return name

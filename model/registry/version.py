@@ -1,4 +1,4 @@
-"""A version of a model as the registry knows it, and the tags by which MLflow keeps what it has no place for."""
+"""A model version as registered in MLflow, and the tags for values for which MLflow has no field."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ EXPERIMENT = PROJECT
 """The MLflow experiment that holds the runs of every target, in a home's own database."""
 
 VERSION_TAG = "encore.version"
-"""Of a model version: Encore's own name of it."""
+"""Tag of a model version: Encore's own name."""
 
 SHA_TAG = "encore.sha256"
-"""Of a model version: the one SHA-256 of its files."""
+"""Tag of a model version: the SHA-256 of its files."""
 
 SHARE_TAG = "encore.challenger_share"
-"""Of a registered model: the part of the users whom its challenger answers."""
+"""Tag of a registered model: its challenger's share of users."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelNames:
-    """What an MLflow server calls what is a project's: several may have one server. A home's own database is of one.
+    """The names of a project's models on an MLflow server, which several projects may share.
 
-    The experiment that holds the runs of every target is called as the project is; the models are called as the
-    targets are, after the project's name and a dot where it is not the package's own.
+    The experiment with the runs of every target is named like the project; the models are named like the targets, after
+    the project's name and a dot unless it is the package's own. A home's own database holds one project only.
     """
 
     project: str = PROJECT
@@ -37,7 +37,7 @@ class ModelNames:
         return f"{self._prefix}{target}"
 
     def target(self, name: str) -> str | None:
-        """Return the target of a registered model; None where it is not this project's."""
+        """Return the target of a registered model; None if it is not this project's."""
         target = name.removeprefix(self._prefix)
         return target if name.startswith(self._prefix) and target.isidentifier() else None
 
@@ -48,9 +48,9 @@ class ModelNames:
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """A version as MLflow knows it: its `number` there, Encore's `name` of it, and which aliases it bears.
+    """A version in MLflow: its `number` there, Encore's `name`, and its aliases.
 
-    `metrics` are the run's, by `part.metric` such as `test.pr_auc`.
+    `metrics` are those of its run, by `part.metric` such as `test.pr_auc`.
     """
 
     target: str
@@ -64,5 +64,5 @@ class ModelVersion:
     sha256: str
 
     def vouches_for(self, artifact: Artifact) -> bool:
-        """Return whether these are its files. Earlier versions of Encore stored the hash of the ONNX file alone."""
+        """Return whether the artifact is this version's. Earlier Encores stored the hash of the ONNX file only."""
         return self.sha256 in {artifact.sha256, artifact.metadata.sha256}

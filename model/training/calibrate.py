@@ -1,4 +1,4 @@
-"""The sigmoid from scores to probabilities: fitted on held-out time, then carried over to the model's second fit."""
+"""Calibration by a sigmoid: fitted on held-out examples, then carried over to the model's second fit."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,22 +11,21 @@ __all__ = ["carry_over", "fit_sigmoid"]
 
 
 def fit_sigmoid(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> Calibration:
-    """Fit a sigmoid by maximum likelihood to scores and labels of shape [n], both classes present.
+    """Fit a sigmoid by maximum likelihood to scores and labels of shape [n] with both classes.
 
-    Labels are smoothed as Platt does, to (yes + 1) / (yes + 2) and 1 / (no + 2), so that the fit is finite for a
-    perfect separation. The slope is never below 0: where scores rank no better than chance, every probability is the
-    base rate.
+    Labels are smoothed as by Platt, to (yes + 1) / (yes + 2) and 1 / (no + 2), so that the fit is finite for a perfect
+    separation. The slope is never below 0: if scores rank no better than chance, every probability is the base rate.
     """
     yes = int(labels.sum())
     no = len(labels) - yes
     center, scale = float(scores.mean()), float(scores.std())
     if scale > 0:
-        wanted = np.where(labels == 1, (yes + 1) / (yes + 2), 1 / (no + 2))
+        soft_labels = np.where(labels == 1, (yes + 1) / (yes + 2), 1 / (no + 2))
         # An example with the soft label 0.9 is a yes of weight 0.9 and a no of weight 0.1.
         line = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10).fit(
             np.tile((scores - center) / scale, 2)[:, None],
             np.repeat([1, 0], len(scores)),
-            sample_weight=np.concatenate([wanted, 1 - wanted]),
+            sample_weight=np.concatenate([soft_labels, 1 - soft_labels]),
         )
         slope = float(line.coef_[0, 0]) / scale
         if slope > 0:
@@ -35,11 +34,11 @@ def fit_sigmoid(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> Calib
 
 
 def carry_over(calibration: Calibration, held_out: NDArray[np.float64], refitted: NDArray[np.float64]) -> Calibration:
-    """Return the calibration of a refitted model, which learned also from the examples of its first calibration.
+    """Return the calibration of a refitted model, which also learned from the examples of its first calibration.
 
     `held_out` are the first fit's scores of those examples, `refitted` the second's, both of shape [n]. The second's
-    log-odds get the mean and the deviation of the first's: with more examples to learn from, scores spread further, and
-    a slope cannot be fitted on examples that were learned from.
+    log-odds get the mean and the standard deviation of the first's: with more training examples, scores spread
+    further, and a slope cannot be fitted on training examples.
     """
     deviation = float(refitted.std())
     slope = calibration.slope * float(held_out.std()) / deviation if deviation > 0 else 0.0

@@ -1,4 +1,4 @@
-"""What groups of features bring, by permutation over time: how much worse a model of the past ranks without them."""
+"""The worth of groups of features, by permutation: how much worse models of earlier periods rank without them."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -23,10 +23,11 @@ def group_falls(
     *,
     seed: int,
 ) -> dict[str, list[float]]:
-    """Return, by group, how much the PR AUC falls in each fold's later time where its features are shuffled.
+    """Return, by group, the decrease of PR AUC in each fold's evaluation part when the group's features are shuffled.
 
-    A group's features are shuffled together, so that what they say of each other stays; the greatest mean fall comes
-    first. `groups` has a group per feature, `fit` returns a new model of examples. Falls are relative to the base rate.
+    A group's features are shuffled together, which preserves their dependence; the largest mean decrease comes first.
+    `groups` has the group of each feature; `fit` returns a new model of the given examples. Decreases are divided by
+    the base rate.
     """
     random = np.random.default_rng(seed)
     columns: dict[str, list[int]] = {}
@@ -34,7 +35,7 @@ def group_falls(
         columns.setdefault(groups[name], []).append(place)
     falls: dict[str, list[float]] = {group: [] for group in columns}
     for fold in folds:
-        learn, later = (_some(side, random) for side in fold)
+        learn, later = (_sampled(side, random) for side in fold)
         model, rows, labels = fit(learn), examples.rows[later], examples.labels[later]
         whole = average_precision_score(labels, model.score(rows))
         for group, places in columns.items():
@@ -45,5 +46,5 @@ def group_falls(
     return dict(sorted(falls.items(), key=lambda item: -sum(item[1])))
 
 
-def _some(places: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
+def _sampled(places: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
     return places if len(places) <= _MOST_ROWS else np.sort(random.choice(places, _MOST_ROWS, replace=False))

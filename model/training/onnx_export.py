@@ -1,7 +1,7 @@
-"""Export of a fitted estimator and its calibration to ONNX, checked to give the same scores.
+"""Export of a fitted estimator and its calibration to ONNX, verified to give the same scores.
 
-The graph is written from the model's numbers, in double precision from the first comparison to the probability: only
-the input is rounded. Nothing in it depends on the library that trained the model.
+The graph is built from the model's numbers, in double precision from the first comparison to the probability; only the
+input is rounded. It does not depend on the library that trained the model.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ from model.numbers.trees import Trees
 __all__ = ["export_onnx", "onnx_bytes"]
 
 _OPSETS = {"": 17, "ai.onnx.ml": 5}
-"""Operator sets of 2022 and, for trees in double precision, of 2024, which ONNX Runtime supports since 1.20."""
+"""Operator sets: of 2022 and, for trees in double precision, of 2024, which ONNX Runtime supports since 1.20."""
 
 _IR_VERSION = 8
 _SUM, _NO_TRANSFORM = 1, 0
@@ -34,8 +34,8 @@ _AT_MOST = 0
 def export_onnx(estimator: Estimator, calibration: Calibration, rows: NDArray[np.float32]) -> bytes:
     """Return the model as ONNX: input `features` [n, features] float32, output `probabilities` [n, 2] double.
 
-    `rows` are examples of shape [n, features], NaN among them, on which ONNX Runtime must agree with the estimator's
-    own library within `TOLERANCE`. Raises `ModelError` when it does not.
+    `rows` are examples of shape [n, features], some with NaN, on which ONNX Runtime must agree with the estimator's own
+    library within `TOLERANCE`. Raises `ModelError` if it does not.
     """
     raw = onnx_bytes(estimator.numbers(), calibration, rows.shape[1])
     differences = np.abs(Scorer(raw, rows.shape[1]).score(rows) - probabilities(calibration, estimator.score(rows)))
@@ -50,7 +50,7 @@ def export_onnx(estimator: Estimator, calibration: Calibration, rows: NDArray[np
 
 
 def onnx_bytes(numbers: Trees | Network | Blend, calibration: Calibration, width: int) -> bytes:
-    """Return the graph: features, score, log-odds of 0 and of 1, their probabilities."""
+    """Return the graph from features to score, log-odds of 0 and 1, and their probabilities."""
     graph = _Graph()
     graph.add("Cast", ["features"], "x", to=TensorProto.DOUBLE)
     match numbers:
@@ -59,10 +59,10 @@ def onnx_bytes(numbers: Trees | Network | Blend, calibration: Calibration, width
         case Network():
             score, offset = graph.add_network(numbers), 0.0
         case Blend():
-            of_trees, of_network = graph.add_trees(numbers.trees), graph.add_network(numbers.network)
-            score, offset = graph.add("Add", [of_trees, of_network], "score"), numbers.trees.offset
+            trees_score, network_score = graph.add_trees(numbers.trees), graph.add_network(numbers.network)
+            score, offset = graph.add("Add", [trees_score, network_score], "score"), numbers.trees.offset
     offset = calibration.slope * offset + calibration.intercept
-    # One operation for both classes: the cost per operation matters where one row is scored.
+    # One operation for both classes, since the cost per operation dominates when one row is scored.
     sides = np.array([[-1.0, 1.0]])
     graph.add("Mul", [score, graph.constant(calibration.slope * sides)], "scaled")
     graph.add("Add", ["scaled", graph.constant(offset * sides)], "log_odds")
@@ -84,7 +84,7 @@ def onnx_bytes(numbers: Trees | Network | Blend, calibration: Calibration, width
 
 
 class _Graph:
-    """Nodes and constants of a graph under construction, named in order, so that one model gives the same bytes."""
+    """Nodes and constants of a graph under construction, named in order, so that the bytes are reproducible."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -100,31 +100,31 @@ class _Graph:
         return name
 
     def add_trees(self, trees: Trees) -> str:
-        """Add the trees, from `x` to their score without the offset."""
+        """Add the trees, from `x` to their score without the offset; return its name."""
         nodes = trees.nodes
         is_leaf = nodes.left < 0
         inner, leaves = np.flatnonzero(~is_leaf), np.flatnonzero(is_leaf)
         place = np.empty(len(is_leaf), np.int64)
         place[inner], place[leaves] = np.arange(len(inner)), np.arange(len(leaves))
         # A tree of a single leaf is written as a split with that leaf on both sides.
-        lone = trees.roots[is_leaf[trees.roots]]
+        single_leaves = trees.roots[is_leaf[trees.roots]]
         roots = place[trees.roots]
-        roots[is_leaf[trees.roots]] = len(inner) + np.arange(len(lone))
-        left, right = (np.concatenate([side[inner], lone]) for side in (nodes.left, nodes.right))
-        nothing = np.zeros(len(lone))
+        roots[is_leaf[trees.roots]] = len(inner) + np.arange(len(single_leaves))
+        left, right = (np.concatenate([side[inner], single_leaves]) for side in (nodes.left, nodes.right))
+        zeros = np.zeros(len(single_leaves))
         tensors = {
-            "nodes_splits": np.concatenate([nodes.threshold[inner], nothing]),
+            "nodes_splits": np.concatenate([nodes.threshold[inner], zeros]),
             "nodes_modes": np.full(len(left), _AT_MOST, np.uint8),
             "leaf_weights": nodes.value[leaves],
         }
-        whole = {
+        integers = {
             "tree_roots": roots,
-            "nodes_featureids": np.concatenate([nodes.feature[inner], nothing]),
+            "nodes_featureids": np.concatenate([nodes.feature[inner], zeros]),
             "nodes_truenodeids": place[left],
             "nodes_trueleafs": is_leaf[left],
             "nodes_falsenodeids": place[right],
             "nodes_falseleafs": is_leaf[right],
-            "nodes_missing_value_tracks_true": np.concatenate([nodes.missing_left[inner], nothing]),
+            "nodes_missing_value_tracks_true": np.concatenate([nodes.missing_left[inner], zeros]),
             "leaf_targetids": np.zeros(len(leaves)),
         }
         return self.add(
@@ -136,11 +136,11 @@ class _Graph:
             aggregate_function=_SUM,
             post_transform=_NO_TRANSFORM,
             **{name: numpy_helper.from_array(values, name) for name, values in tensors.items()},
-            **{name: values.astype(np.int64).tolist() for name, values in whole.items()},
+            **{name: values.astype(np.int64).tolist() for name, values in integers.items()},
         )
 
     def add_network(self, network: Network) -> str:
-        """Add the network, from `x` to its score."""
+        """Add the network, from `x` to its score; return its name."""
         self.add("IsNaN", ["x"], "missing")
         self.add("Where", ["missing", self.constant(0.0), "x"], "known")
         self.add("Abs", ["known"], "size")

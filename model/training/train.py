@@ -1,4 +1,4 @@
-"""Training: from examples to a model version that is calibrated, exported, checked and evaluated on later examples."""
+"""Training: from examples to a model version that is calibrated, exported, verified and evaluated."""
 
 import hashlib
 import importlib.metadata
@@ -50,14 +50,14 @@ _ORACLE, _ORACLE_ROWS = 0.99, 5_000
 Progress = Callable[[str], None]
 Rows = Mapping[str, NDArray[np.int64]]
 Fit = Callable[[NDArray[np.int64]], Estimator]
-"""Makes a model of the examples at some indices."""
+"""Fits a model on the examples at the given indices."""
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What to train and how: an estimator's name or `auto`, parameters that replace its defaults, how to evaluate.
+    """Options of training: an estimator's name or `auto`, parameters that replace its defaults, and the evaluation.
 
-    `tune` is the number of parameter sets to try; `left_out` are the groups of features to do without.
+    `tune` is the number of parameter sets to try; `left_out` are the groups of features not to use.
     """
 
     estimator: str = BASELINE
@@ -81,24 +81,24 @@ def train(
     options: TrainOptions | None = None,
     groups: Mapping[str, str] | None = None,
     clock: Clock = wall_clock,
-    progress: Progress = lambda message: None,  # noqa: ARG005 - by default nobody listens
+    progress: Progress = lambda message: None,  # noqa: ARG005 - silent by default
 ) -> Artifact:
-    """Learn from the past, calibrate and choose the threshold on validation, evaluate on test; nothing is stored yet.
+    """Fit a model, calibrate it and choose its threshold on validation, and evaluate it on test; nothing is stored.
 
-    A first fit, without the validation, determines calibration and threshold there. The model is then fitted to the
-    whole time to learn from, since the newest examples resemble most what it will be asked. The forest is made in the
-    same way beside every other estimator, and judged as its baseline.
+    A first fit, without the validation, determines calibration and threshold on it. The model is then fitted on the
+    whole training period, since the newest examples resemble served questions most. For other estimators, the forest is
+    trained in the same way as a baseline.
 
-    `feature_plan` is the hash of the plan that made the features, `groups` the group of each feature, whose worth is
-    measured where they are given. The same examples, options and libraries give the
-    same model. `progress` receives a line of text at each step.
+    `feature_plan` is the hash of the plan that computed the features. With `groups`, the group of each feature, the
+    worth of the groups is measured. The same examples, options and libraries give the same model. `progress` receives a
+    line of text at each step.
 
-    Raises `TrainingError` when there are too few examples or a part has one class only, `ConfigurationError` for an
-    unknown estimator, `ModelError` when the exported model and the trained one differ.
+    Raises `TrainingError` if there are too few examples or a part has one class only, `ConfigurationError` for an
+    unknown estimator, `ModelError` if the exported model and the trained one differ.
     """
     options = options or TrainOptions()
     if options.estimator != AUTO:
-        make_estimator(options.estimator, options.seed, options.parameters)  # refused before any work
+        make_estimator(options.estimator, options.seed, options.parameters)  # fails early for invalid options
     if not len(examples.labels):
         raise TrainingError(f"{target.name}: no examples to learn from")
     split = split_by_time(examples.times_us, target.horizon_us, options.periods)
@@ -111,8 +111,8 @@ def train(
     _refuse_oracles(examples, rows["learn"])
     name, parameters, choice = _chosen(examples, rows["learn"], target, options, progress)
 
-    def make(kind: str, given: Mapping[str, Any]) -> Fit:
-        return lambda places: make_estimator(kind, options.seed, given).fit(
+    def make(kind: str, overrides: Mapping[str, Any]) -> Fit:
+        return lambda places: make_estimator(kind, options.seed, overrides).fit(
             examples.rows[places], examples.labels[places]
         )
 
@@ -127,10 +127,10 @@ def train(
     onnx = export_onnx(estimator, calibration, np.concatenate([newest, nothing_known]))
 
     progress(f"judging on {parts['test'].rows:,} examples later still")
-    # The exported model is evaluated, since it is the one that will answer.
+    # The exported model is evaluated, since it is the one that is served.
     scorer = Scorer(onnx, len(examples.features), threads=0)
-    beside = {} if name == BASELINE else {BASELINE: _baseline(examples, rows, make(BASELINE, {}))}
-    verdict = judge(examples, rows, scorer, options.threshold, validated=validated, beside=beside, seed=options.seed)
+    others = {} if name == BASELINE else {BASELINE: _baseline(examples, rows, make(BASELINE, {}))}
+    verdict = judge(examples, rows, scorer, options.threshold, validated=validated, beside=others, seed=options.seed)
     falls: dict[str, list[float]] = {}
     if groups is not None:
         progress("shuffling each group of features, over time")
@@ -186,16 +186,16 @@ def train(
 
 
 def _refuse_oracles(examples: TrainingSet, rows: NDArray[np.int64]) -> None:
-    """Refuse a feature that alone determines the label: it was made from events after the question (leakage)."""
-    some = rows[:: max(1, len(rows) // _ORACLE_ROWS)]
-    labels = examples.labels[some]
+    """Raise TrainingError for a feature that alone determines the label, which indicates leakage from the future."""
+    sampled = rows[:: max(1, len(rows) // _ORACLE_ROWS)]
+    labels = examples.labels[sampled]
     if not 0 < labels.sum() < len(labels):
         return
     for place, name in enumerate(examples.features):
-        values = np.nan_to_num(examples.rows[some, place].astype(np.float64), nan=-np.inf)
+        values = np.nan_to_num(examples.rows[sampled, place].astype(np.float64), nan=-np.inf)
         if abs(roc_auc(labels, values) - 0.5) > _ORACLE / 2:
             raise TrainingError(
-                f"feature {name} alone tells nearly every label of {len(some)} examples: it knows the future; a "
+                f"feature {name} alone tells nearly every label of {len(sampled)} examples: it knows the future; a "
                 "feature may use only what happened up to the question"
             )
 
@@ -203,7 +203,7 @@ def _refuse_oracles(examples: TrainingSet, rows: NDArray[np.int64]) -> None:
 def _chosen(
     examples: TrainingSet, rows: NDArray[np.int64], target: Target, options: TrainOptions, progress: Progress
 ) -> tuple[str, Mapping[str, Any], dict[str, float]]:
-    """Return the estimator and the parameters to fit, and the cross-validation over time by which it was chosen."""
+    """Return the estimator and parameters to fit, and the cross-validation results by which it was chosen."""
     name, parameters, choice = options.estimator, options.parameters, dict[str, float]()
     if name != AUTO and not options.tune:
         return name, parameters, choice
@@ -219,30 +219,34 @@ def _chosen(
 def _fitted(
     examples: TrainingSet, rows: Rows, fit: Fit, progress: Progress
 ) -> tuple[Estimator, Calibration, NDArray[np.float64]]:
-    """Return a model of all there is to learn from, its calibration, and the first fit's probabilities of validation.
+    """Return a model of the whole training period, its calibration, and the first fit's probabilities of validation.
 
-    The first fit, without the validation, is calibrated on it; the second takes that calibration over.
+    The first fit, without the validation, is calibrated on it; the calibration is carried over to the second.
     """
     later, labels = examples.rows[rows["validation"]], examples.labels[rows["validation"]]
-    before = fit(rows["train"])
-    held_out = before.score(later)
+    first_model = fit(rows["train"])
+    held_out = first_model.score(later)
     progress(f"calibrating on {len(labels):,} later examples")
-    first = fit_sigmoid(held_out, labels)
-    progress(f"fitting {before.name} again, on all {len(rows['learn']):,} examples to learn from")
+    calibration = fit_sigmoid(held_out, labels)
+    progress(f"fitting {first_model.name} again, on all {len(rows['learn']):,} examples to learn from")
     model = fit(rows["learn"])
-    return model, carry_over(first, held_out, model.score(later)), probabilities(first, held_out)
+    return (
+        model,
+        carry_over(calibration, held_out, model.score(later)),
+        probabilities(calibration, held_out),
+    )
 
 
 def _baseline(examples: TrainingSet, rows: Rows, fit: Fit) -> dict[str, NDArray[np.float64]]:
-    """Return the probabilities of validation and test of a model that is made in the same way and not kept."""
+    """Return the probabilities of validation and test of a baseline that is trained in the same way."""
     model, calibration, validated = _fitted(examples, rows, fit, lambda _: None)
     return {"validation": validated, "test": probabilities(calibration, model.score(examples.rows[rows["test"]]))}
 
 
 def _rows(examples: TrainingSet, split: Split) -> dict[str, NDArray[np.int64]]:
-    """Return the examples of each part: `learn` is `train` with the gap and the validation after it.
+    """Return the indices of each part's examples: `learn` is `train` with the following gap and validation.
 
-    The test's examples come in two parts: those asked at their trigger, and those asked later.
+    The test's examples are in two parts: those asked at their trigger (`test`), and those asked later (`later`).
     """
     everything = np.arange(len(examples.labels))
     test = everything[split.test]
@@ -257,11 +261,11 @@ def _rows(examples: TrainingSet, split: Split) -> dict[str, NDArray[np.int64]]:
 
 
 def _as_served(examples: TrainingSet, rows: Rows, seed: int, progress: Progress) -> Rows:
-    """Return the parts with what is learned from in the mixture that serving sees, where that is known."""
+    """Return the parts, with the training parts sampled to the mixture of served questions, if that is known."""
     if examples.served_later is None or examples.later is None:
         return rows
-    kept = kept_in_mixture(examples.later, examples.served_later, seed=seed)
-    mixed = {name: places[kept[places]] if name in _LEARNED else places for name, places in rows.items()}
+    mask = kept_in_mixture(examples.later, examples.served_later, seed=seed)
+    mixed = {name: places[mask[places]] if name in _LEARNED else places for name, places in rows.items()}
     if any(len(mixed[name]) < 2 * MIN_ROWS[name] for name in ("train", "validation")):
         progress("note: too few examples to learn in the mixture that serving sees; all are learned from")
         return rows
@@ -273,13 +277,13 @@ def _as_served(examples: TrainingSet, rows: Rows, seed: int, progress: Progress)
 
 
 def _as_callers_ask(examples: TrainingSet, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the examples asked some time after their trigger, as most callers ask; all where those are few."""
+    """Return the examples asked some time after their trigger, as most callers ask; all if these are too few."""
     later = rows if examples.later is None else rows[examples.later[rows]]
     return later if len(later) >= DRIFT_ROWS else rows
 
 
 def _part(target: Target, name: str, examples: TrainingSet, rows: NDArray[np.int64], note: str) -> Part:
-    """Describe a part. Raises TrainingError, with the reason, where it cannot serve."""
+    """Return the description of a part. Raises TrainingError, with the reason, if it is unusable."""
     labels = examples.labels[rows]
     if len(labels) < MIN_ROWS[name]:
         raise TrainingError(

@@ -1,4 +1,4 @@
-"""Choose an estimator or its parameters by cross-validation over time: learn from the past, evaluate on what follows.
+"""Choice of an estimator or its parameters by cross-validation over time: evaluation on examples after the training's.
 
 fold 1   learn ├────────┤ gap ├────┤ evaluate
 fold 2   learn ├──────────────┤ gap ├────┤ evaluate
@@ -30,14 +30,14 @@ Progress = Callable[[str], None]
 
 
 class Fold(NamedTuple):
-    """Indices of examples to learn from, and of later ones to evaluate on."""
+    """Indices of training examples, and of later evaluation examples."""
 
     learn: NDArray[np.int64]
     judge: NDArray[np.int64]
 
 
 def time_folds(examples: TrainingSet, rows: NDArray[np.int64], horizon_us: int, *, seed: int) -> list[Fold]:
-    """Return the `usable_folds`. Raises `TrainingError` where there is none."""
+    """Return the `usable_folds`. Raises `TrainingError` if there are none."""
     folds = usable_folds(examples, rows, horizon_us, seed=seed)
     if not folds:
         raise TrainingError(
@@ -48,10 +48,9 @@ def time_folds(examples: TrainingSet, rows: NDArray[np.int64], horizon_us: int, 
 
 
 def usable_folds(examples: TrainingSet, rows: NDArray[np.int64], horizon_us: int, *, seed: int) -> list[Fold]:
-    """Return folds of the examples at `rows`, which ascend in time; the gap is a horizon, at most a fifth of the time.
+    """Return folds of the examples at `rows`, ascending in time; the gap is a horizon, at most a fifth of the period.
 
-    A fold holds at most 20,000 examples to learn from and as many to evaluate on, drawn by `seed`, and both answers on
-    both sides.
+    A fold holds at most 20,000 training and as many evaluation examples, sampled by `seed`, and both classes in each.
     """
     random = np.random.default_rng(seed)
     times = examples.times_us[rows]
@@ -61,8 +60,8 @@ def usable_folds(examples: TrainingSet, rows: NDArray[np.int64], horizon_us: int
     folds = []
     for start, end in pairwise(edges):
         fold = Fold(
-            _some(rows[times < start - gap], random),
-            _some(rows[(times >= start) & (times < end)], random),
+            _sampled(rows[times < start - gap], random),
+            _sampled(rows[(times >= start) & (times < end)], random),
         )
         if all(_usable(examples.labels[side]) for side in fold):
             folds.append(fold)
@@ -72,39 +71,41 @@ def usable_folds(examples: TrainingSet, rows: NDArray[np.int64], horizon_us: int
 def cross_validate(
     examples: TrainingSet, folds: list[Fold], name: str, parameters: Mapping[str, Any], *, seed: int
 ) -> float:
-    """Return the mean PR AUC over the folds, each relative to its base rate, so that rare positives weigh no less."""
-    found = []
+    """Return the mean PR AUC over the folds, each divided by its base rate, so that rare positives weigh no less."""
+    ratios = []
     for fold in folds:
         estimator = make_estimator(name, seed, parameters).fit(examples.rows[fold.learn], examples.labels[fold.learn])
         labels = examples.labels[fold.judge]
-        found.append(average_precision_score(labels, estimator.score(examples.rows[fold.judge])) / labels.mean())
-    return float(np.mean(found))
+        ratios.append(average_precision_score(labels, estimator.score(examples.rows[fold.judge])) / labels.mean())
+    return float(np.mean(ratios))
 
 
 def compare_estimators(examples: TrainingSet, folds: list[Fold], *, seed: int, progress: Progress) -> dict[str, float]:
-    """Return the cross-validation of each estimator of `CHOICE`, the best first, on at most 10,000 examples a fold."""
+    """Return `cross_validate` of each estimator in `CHOICE`, best first, on at most 10,000 examples per fold."""
     random = np.random.default_rng(seed)
-    some = [Fold(*(_some(side, random, _MOST_ROWS_OF_CHOICE) for side in fold)) for fold in folds]
-    found: dict[str, float] = {}
+    sampled_folds = [Fold(*(_sampled(side, random, _MOST_ROWS_OF_CHOICE) for side in fold)) for fold in folds]
+    values: dict[str, float] = {}
     for name in CHOICE:
-        found[name] = cross_validate(examples, some, name, {}, seed=seed)
-        progress(f"cross-validation over {len(folds)} periods: {name} has {found[name]:.3f} times the PR AUC of chance")
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+        values[name] = cross_validate(examples, sampled_folds, name, {}, seed=seed)
+        progress(
+            f"cross-validation over {len(folds)} periods: {name} has {values[name]:.3f} times the PR AUC of chance"
+        )
+    return dict(sorted(values.items(), key=lambda item: -item[1]))
 
 
 def tune(
     examples: TrainingSet,
     folds: list[Fold],
     name: str,
-    given: Mapping[str, Any],
+    fixed: Mapping[str, Any],
     *,
     trials: int,
     seed: int,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Return the best of `trials` parameter sets that Optuna tries, the first being the defaults; `given` ones stay.
+    """Return the best of `trials` parameter sets that Optuna tries, the first being the defaults; `fixed` ones stay.
 
-    Raises `ConfigurationError` where Optuna is not installed.
+    Raises `ConfigurationError` if Optuna is not installed.
     """
     Library("optuna", extra="tune").require("--tune")
     import optuna  # noqa: PLC0415 - see above
@@ -114,8 +115,10 @@ def tune(
     space = ESTIMATORS[name].space
 
     def attempt(trial: Any) -> float:
-        tried = {each: values.draw(trial, each) for each, values in space.items()} if trial.number else {}
-        parameters = {**tried, **given}
+        tried = (
+            {parameter: bounds.draw(trial, parameter) for parameter, bounds in space.items()} if trial.number else {}
+        )
+        parameters = {**tried, **fixed}
         trial.set_user_attr("parameters", parameters)
         value = cross_validate(examples, folds, name, parameters, seed=seed)
         progress(f"trial {trial.number + 1} of {trials}: {value:.3f} times the PR AUC of chance")
@@ -126,7 +129,7 @@ def tune(
     return best
 
 
-def _some(places: NDArray[np.int64], random: np.random.Generator, most: int = _MOST_ROWS) -> NDArray[np.int64]:
+def _sampled(places: NDArray[np.int64], random: np.random.Generator, most: int = _MOST_ROWS) -> NDArray[np.int64]:
     return places if len(places) <= most else np.sort(random.choice(places, most, replace=False))
 
 

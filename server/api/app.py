@@ -1,4 +1,4 @@
-"""The ASGI app: its parts are made when it starts, and closed when it stops."""
+"""The ASGI app: its parts are created when it starts, and closed when it stops."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -39,10 +39,10 @@ moment of asking, from states that a stream keeps up to date.
 def create_app(
     settings: Settings, *, clock: Clock | None = None, model_check_s: float = 1.0, settle: bool = False
 ) -> FastAPI:
-    """Return the app that these settings describe. It reads, connects and starts nothing before its lifespan begins.
+    """Return the app for these settings. It reads, connects and starts nothing before its lifespan begins.
 
     `clock` replaces the one in the settings. The registry is checked every `model_check_s` seconds for a new champion.
-    `settle` is for a process that only serves (`settle_collector`). Raises ConfigurationError where it would listen for
+    `settle` is for a process that only serves (`settle_collector`). Raises ConfigurationError if it would listen for
     other machines without requiring a key.
     """
     refuse_open_doors(settings, "API_HOST", settings.api_host, "API")
@@ -61,7 +61,7 @@ def create_app(
         description=_DESCRIPTION,
         version=version("encore-features"),
         lifespan=lifespan,
-        docs_url=None,  # `routes.docs` has the page, with scripts of its own
+        docs_url=None,  # `routes.docs` serves the page, with local scripts
         redoc_url=None,
         # `Tracing` and `Telemetry` record more, and FastAPI's own check costs every request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -87,29 +87,29 @@ def create_app(
     app.include_router(what_if.router_of(asking))
     for routes in (features, health, metrics, models, privacy, interventions, audit_log, docs):
         app.include_router(routes.router)
-    # The same routes under a versioned prefix; a copy of their list, which does not contain this mount.
+    # The same routes under a versioned prefix. Their list is copied, so that it does not contain this mount.
     app.mount(V1, Router(routes=list(app.router.routes)))
     return app
 
 
 class _App(FastAPI):
-    """FastAPI with middleware outside of its own (limits, errors, telemetry), which saves a twentieth of an answer.
+    """FastAPI with our middleware outside of its own, which saves a twentieth of the time of an answer.
 
-    The outermost must answer for every error.
+    The outermost layer must handle every error.
     """
 
     def build_middleware_stack(self) -> ASGIApp:
-        ours, self.user_middleware = self.user_middleware, []
+        layers, self.user_middleware = self.user_middleware, []
         stack = super().build_middleware_stack()
-        for layer, args, settings in reversed(ours):
+        for layer, args, settings in reversed(layers):
             stack = layer(stack, *args, **settings)
         return stack
 
 
 def app_from_environment() -> FastAPI:
-    """Return the app of this process's environment: a worker of `encore serve --workers`.
+    """Return the app for this process's environment: a worker of `encore serve --workers`.
 
-    Raises ConfigurationError under a server that somebody started by hand, which would bound no request.
+    Raises ConfigurationError in a server that was started by hand, and so lacks the limits of requests.
     """
     end_with_parent()
     settings = read_settings()

@@ -1,4 +1,4 @@
-"""The requests and answers that a schema makes: what a question may say, and what an answer says of it."""
+"""The models of requests and answers that follow from a schema."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,10 +42,10 @@ _SUPPOSED = Annotated[float, Field(allow_inf_nan=False, strict=True)] | None
 
 @dataclass(frozen=True)
 class Asking:
-    """Models of one schema's requests and answers. `question` makes the server's own question of a `row` or `query`.
+    """Models of one schema's requests and answers. `question` converts a `row`, `query` or `body` to a `Question`.
 
-    `query` is a question in a query string; `body` one in a body, where numbers must be JSON numbers; `row` one among
-    others, and `batch` these together; `what_if` one with hypothetical features.
+    `query` is a question in a query string; `body` one in a body, where numbers must be JSON numbers; `row` is one of
+    several questions, and `batch` all of these; `what_if` is a question with hypothetical features.
     """
 
     schema: Schema
@@ -74,8 +74,11 @@ def asking_of(schema: Schema) -> Asking:
         "explain": (Annotated[bool, Field(strict=True)], Field(False, description=EXPLAIN)),
         "top_k": (Annotated[TopK, Field(strict=True)], Field(TOP_K, description=TOP_K_WORDS)),
     }
-    said, rowed = _question_fields(schema, examples, strict=False), _question_fields(schema, examples, strict=True)
-    row = _model("BatchRow", "A question among others, in a body: numbers must be JSON numbers.", rowed)
+    by_query, in_body = (
+        _question_fields(schema, examples, strict=False),
+        _question_fields(schema, examples, strict=True),
+    )
+    row = _model("BatchRow", "A question among others, in a body: numbers must be JSON numbers.", in_body)
     features: _Fields = {
         "features": (
             dict[str, _SUPPOSED],
@@ -85,13 +88,13 @@ def asking_of(schema: Schema) -> Asking:
             ),
         )
     }
-    answered = _answer_fields(schema)
-    prediction = _model("Prediction", "An answer.", answered | _PREDICTION, base=BaseModel)
+    answer_fields = _answer_fields(schema)
+    prediction = _model("Prediction", "An answer.", answer_fields | _PREDICTION, base=BaseModel)
     return Asking(
         schema,
-        _model("PredictQuery", "A question in the query string.", said | options),
+        _model("PredictQuery", "A question in the query string.", by_query | options),
         row,
-        _model("PredictRequest", "A question in a body: numbers must be JSON numbers.", rowed | strict, [examples]),
+        _model("PredictRequest", "A question in a body: numbers must be JSON numbers.", in_body | strict, [examples]),
         _model(
             "BatchRequest",
             "Many questions at once.",
@@ -104,7 +107,7 @@ def asking_of(schema: Schema) -> Asking:
         _model(
             "WhatIfRequest",
             "A question, and features with hypothetical values.",
-            rowed | features | {"target": options["target"]},
+            in_body | features | {"target": options["target"]},
             [examples | {"features": {}}],
         ),
         prediction,
@@ -114,7 +117,7 @@ def asking_of(schema: Schema) -> Asking:
             {"predictions": (list[prediction | None], ...), "errors": (list[RowError], ...)},  # type: ignore[valid-type]
             base=BaseModel,
         ),
-        _model("WhatIfAnswer", _HYPOTHETICAL, answered | _WHAT_IF, base=BaseModel),
+        _model("WhatIfAnswer", _HYPOTHETICAL, answer_fields | _WHAT_IF, base=BaseModel),
         _question_of(schema),
     )
 
@@ -161,7 +164,7 @@ def _model(
 
 
 def _question_fields(schema: Schema, examples: dict[str, Any], *, strict: bool) -> _Fields:
-    """The fields of a question; with `strict`, numbers must be JSON numbers."""
+    """Return the fields of a question; with `strict`, numbers must be JSON numbers."""
     fields: _Fields = {}
     for name in schema.asked_keys:
         if name in schema.keys:
@@ -206,10 +209,10 @@ def _example(measure: Measure) -> float:
 
 
 def _question_of(schema: Schema) -> Callable[[Any], Question]:
-    """Return the function from a request to the question; compiled from source, since it runs for every question."""
-    named = ", ".join(f"{name!r}: asked.{name}" for name in schema.asked_keys)
+    """Return the function from a request to a `Question`, compiled from source because it runs for every question."""
+    keys = ", ".join(f"{name!r}: asked.{name}" for name in schema.asked_keys)
     measures = "".join(f"asked.{measure.name}, " for measure in schema.asked_measures)
     when = "None if asked.as_of is None else to_micros(asked.as_of)"
-    source = f"lambda asked: Question({{{named}}}, ({measures}), {when})"
-    found = eval(source, {"Question": Question, "to_micros": to_micros})  # noqa: S307 - of names that a schema has checked
-    return cast("Callable[[Any], Question]", found)
+    source = f"lambda asked: Question({{{keys}}}, ({measures}), {when})"
+    function = eval(source, {"Question": Question, "to_micros": to_micros})  # noqa: S307 - of names that a schema has checked
+    return cast("Callable[[Any], Question]", function)

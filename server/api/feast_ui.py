@@ -1,6 +1,6 @@
 """Feast's UI over a home's registry: read-only, with the API's keys and its checks of Host and Origin.
 
-Feast serves a REST interface with it that reads features and files, and changes the registry. Only the lists that the
+Feast's UI comes with a REST interface that reads features and files, and changes the registry. Only the lists that the
 page shows are served.
 """
 
@@ -49,7 +49,7 @@ _HIDDEN = frozenset({"docs", "redoc", "openapi.json"})
 
 
 class ReadOnly:
-    """ASGI middleware that passes on allowed requests for what is shown."""
+    """ASGI middleware that passes on permitted requests for the page and its lists."""
 
     def __init__(self, app: ASGIApp, callers: Callers, doors: Doors) -> None:
         self._app = app
@@ -66,7 +66,7 @@ class ReadOnly:
         if refusal is not None:
             return refusal
         path = route_path(scope)
-        if path != "/health" and (why := await self._callers.refusal(_shown_key(scope), "read")):
+        if path != "/health" and (why := await self._callers.refusal(_presented_key(scope), "read")):
             return problem(
                 401,
                 f"{why}: in a browser as the password, else in the header X-API-Key",
@@ -82,7 +82,7 @@ class ReadOnly:
 def serve_feast_ui(settings: Settings) -> None:
     """Serve the UI at `feast_ui_host` and `feast_ui_port` until a signal.
 
-    Raises ConfigurationError where the port is taken, or it would listen for other machines without requiring a key.
+    Raises ConfigurationError if the port is taken, or it would listen for other machines without requiring a key.
     """
     refuse_open_doors(settings, "FEAST_UI_HOST", settings.feast_ui_host, "Feast UI")
     store = open_store(settings)
@@ -99,17 +99,17 @@ def _is_shown(path: str) -> bool:
         return not _HIDDEN.intersection(parts[:1])
     if parts[1:2] != ["v1"]:
         return len(parts) == 2 and parts[1].startswith("mlflow-")  # nothing, without MLflow in Feast's configuration
-    shown, of = parts[2:3], parts[3:4]
-    return bool(_SHOWN.intersection(shown)) and not (shown == ["saved_datasets"] and _NO_LISTS.intersection(of))
+    shown, rest = parts[2:3], parts[3:4]
+    return bool(_SHOWN.intersection(shown)) and not (shown == ["saved_datasets"] and _NO_LISTS.intersection(rest))
 
 
-def _shown_key(scope: Scope) -> bytes:
-    """Return the key in a request's headers; a browser sends it as a password."""
+def _presented_key(scope: Scope) -> bytes:
+    """Return the key in a request's headers; browsers send it as the password of basic authentication."""
     secret = secret_of(scope)
-    given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-    if secret or given[:6].lower() != b"basic ":
+    authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+    if secret or authorization[:6].lower() != b"basic ":
         return secret
     try:
-        return base64.b64decode(given[6:], validate=True).partition(b":")[2]
+        return base64.b64decode(authorization[6:], validate=True).partition(b":")[2]
     except binascii.Error:
         return b""

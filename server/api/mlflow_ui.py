@@ -1,7 +1,7 @@
 """MLflow's own pages over the models of a home, on this machine only.
 
-All of MLflow wants older libraries than Encore has, so `uv` runs it in an environment of its own (fetched once), in the
-version of the client that Encore writes with: the two read one database.
+The full MLflow needs older libraries than Encore, so `uv` runs it in an environment of its own (fetched once), in the
+version of Encore's MLflow client, since both use the same database.
 """
 
 import importlib.util
@@ -18,12 +18,12 @@ __all__ = ["run_mlflow"]
 
 
 def run_mlflow(settings: Settings) -> None:
-    """Become MLflow's server at `settings.mlflow_port` of this machine; does not return.
+    """Replace this process by MLflow's server at `settings.mlflow_port`; does not return.
 
-    Who reaches the port may change aliases, and so which model answers: it listens to this machine alone.
+    It listens on loopback only, since anybody who reaches the port may change aliases, and so the model in use.
 
-    Raises ConfigurationError where the models are at a tracking server, which has pages of its own, where there are
-    none yet, where the port is taken, or where the extra `mlflow` is not installed.
+    Raises ConfigurationError if the models are at a tracking server, which has pages of its own, if there are no models
+    yet, if the port is taken, or if the extra `mlflow` is not installed.
     """
     uri = settings.tracking_uri
     if uri.startswith(("http://", "https://")):
@@ -43,5 +43,5 @@ def run_mlflow(settings: Settings) -> None:
         *("mlflow", "server", "--host", LOOPBACK, "--port", str(settings.mlflow_port), "--workers", "1"),
         *("--allowed-hosts", hosts, "--no-serve-artifacts"),
     ]
-    # Not among the arguments, which every user of the machine can read: it may hold a password.
+    # In the environment, not the arguments, which every user of the machine can read: the URI may hold a password.
     os.execve(command[0], command, environment_of(settings) | {"MLFLOW_BACKEND_STORE_URI": uri})  # noqa: S606 - ours

@@ -1,4 +1,4 @@
-"""`/metrics` and `/health` of worker, monitor and producer, with the API's doors, keys and limits."""
+"""`/metrics` and `/health` of worker, monitor and producer, with the API's checks (`Doors`), keys and limits."""
 
 import logging
 import socket
@@ -33,18 +33,18 @@ logger = logging.getLogger(__name__)
 _OPEN = "/health"
 
 _ENDS_S = 10.0
-"""Time limit for a scrape that is being answered when the part ends."""
+"""Time limit for pending requests when the part ends, s."""
 
 
 @contextmanager
 def part_served(
     settings: Settings, variable: str, port: int, part: Part, others: Sequence[Meters] = ()
 ) -> Iterator[None]:
-    """Serve what a part says of itself, on a thread, while the block runs; with port 0 not at all.
+    """Serve a part's metrics and health on a thread while the block runs; with port 0, do nothing.
 
-    `variable` is the setting that names the port. Where another program has it, a warning says so and the work goes on:
-    a second `encore produce` in the environment of the first. Raises ConfigurationError where other machines could come
-    without a key.
+    `variable` is the setting that names the port. If the port is taken, such as by another `encore produce`, a warning
+    is logged and the block runs without the server. Raises ConfigurationError if other machines could connect without a
+    key.
     """
     if not port:
         yield
@@ -66,7 +66,7 @@ def part_served(
             http=PatientHttp,
             ws="none",
             lifespan="off",
-            proxy_headers=False,  # the client is the connection's, not what a header says
+            proxy_headers=False,  # the client is the peer of the connection, whatever headers say
             server_header=False,
             access_log=False,
             log_config=None,
@@ -83,25 +83,25 @@ def part_served(
 
 
 def part_app(settings: Settings, part: Part, others: Sequence[Meters] = ()) -> ASGIApp:
-    """Return the app that says what a part does, and whether it goes on."""
+    """Return the app that serves a part's metrics and health."""
 
     def metrics(_: Request) -> Response:
         return Response(exposed(part, others), media_type=CONTENT_TYPE_LATEST)
 
     def health(_: Request) -> Response:
         standing = part.standstill()
-        told = {"status": "unavailable" if standing else "ok", "problems": [standing] if standing else []}
-        return JSONResponse(told, 503 if standing else 200)
+        content = {"status": "unavailable" if standing else "ok", "problems": [standing] if standing else []}
+        return JSONResponse(content, 503 if standing else 200)
 
     return Starlette(
         routes=[Route("/metrics", metrics), Route(_OPEN, health)],
         middleware=[Middleware(_Guarded, callers=Callers.of(settings), doors=Doors.of(settings))],
-        exception_handlers={HTTPException: _tell},
+        exception_handlers={HTTPException: _answer_error},
     )
 
 
 class _Guarded:
-    """ASGI middleware with the API's rules: its doors and, but for health, a key that may read."""
+    """ASGI middleware with the API's rules: `Doors` and, except for health, a key with the role `read`."""
 
     def __init__(self, app: ASGIApp, callers: Callers, doors: Doors) -> None:
         self._app = app
@@ -120,12 +120,12 @@ class _Guarded:
         if why := await self._callers.refusal(secret, "read"):
             if self._callers.known(secret) is not None and not await self._callers.refusal(secret, "score"):
                 return problem(403, why)
-            told = f"{why}, in the header X-API-Key or as Authorization: Bearer"
-            return problem(401, told, headers={"WWW-Authenticate": "Bearer"})
+            message = f"{why}, in the header X-API-Key or as Authorization: Bearer"
+            return problem(401, message, headers={"WWW-Authenticate": "Bearer"})
         return None
 
 
-async def _tell(_: Request, error: Exception) -> Response:
+async def _answer_error(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     if error.status_code == 404:

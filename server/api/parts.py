@@ -1,4 +1,4 @@
-"""The parts of a running server, made by `create_app` and found on the app."""
+"""The parts of a running server, created by `create_app` and stored on the app."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,9 +33,9 @@ PARTS = "encore.parts"
 
 @dataclass(frozen=True)
 class Parts:
-    """All parts of a running server. `states` is for routes that run in a thread and may block.
+    """All parts of a running server. `states` is for routes that run in a thread, since it may block.
 
-    `home_key` is the administrator's key where none are configured; None where it could not be made.
+    `home_key` is the administrator's key if no keys are configured; None if it could not be created.
     """
 
     plan: Plan
@@ -62,9 +62,9 @@ class Parts:
 
 
 def parts_of(request: Request) -> Parts:
-    """Return the parts that there were when a request came.
+    """Return the parts as of a request's arrival.
 
-    Without FastAPI's dependency machinery, which costs a fifth of an answer.
+    This avoids FastAPI's dependency machinery, which costs a fifth of an answer.
     """
     parts: Parts = request.scope[PARTS]
     return parts

@@ -1,4 +1,4 @@
-"""Errors as HTTP answers: a status, what is wrong and what to do, and never a stack trace."""
+"""Errors as HTTP answers: status, what is wrong and what to do, without stack traces."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -34,10 +34,10 @@ _MEDIA = "application/problem+json"
 _LATER = {"Retry-After": "1"}
 
 _MOST_TOLD = 100
-"""How many faults of a request are told of; their number is told, too."""
+"""The most faults of a request that are listed; their number is given, too."""
 
 _LONGEST_TEXT = 300
-"""The longest text about one of them, in characters."""
+"""The longest text about one fault, in characters."""
 
 _KINDS = (RequestValidationError, AsOfError, UnknownTargetError, UnavailableError, redis.RedisError, HTTPException)
 
@@ -86,15 +86,15 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """Return a problem details response."""
-    told: dict[str, Any] = {
+    content: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
     }
     if errors is not None:
-        told["errors"] = errors
-    return JSONResponse(told, status, headers, _MEDIA)
+        content["errors"] = errors
+    return JSONResponse(content, status, headers, _MEDIA)
 
 
 def install_problems(app: FastAPI) -> None:
@@ -105,38 +105,38 @@ def install_problems(app: FastAPI) -> None:
 
 
 async def refuse_unknown_query(request: Request) -> None:
-    """Raise `RequestValidationError` for a query parameter that is unknown, or given twice and is no list.
+    """Raise `RequestValidationError` for a query parameter that is unknown, or repeated although it is not a list.
 
-    FastAPI ignores the former and takes the last of the latter.
+    FastAPI would ignore the former, and take the last value of the latter.
     """
     fields = request.scope["route"].dependant.query_params
-    known = {field.alias for field in fields}
+    declared = {field.alias for field in fields}
     once = {field.alias for field in fields if get_origin(field.field_info.annotation) is not list}
-    given = [name for name, _ in request.query_params.multi_items()]
-    unknown = [(name, "is not taken here", "extra_forbidden") for name in given if name not in known]
-    twice = [(name, "is given twice", "twice") for name in once if given.count(name) > 1]
+    sent = [name for name, _ in request.query_params.multi_items()]
+    unknown = [(name, "is not taken here", "extra_forbidden") for name in sent if name not in declared]
+    twice = [(name, "is given twice", "twice") for name in once if sent.count(name) > 1]
     if unknown or twice:
         name, message, kind = (unknown + twice)[0]
         raise RequestValidationError([{"loc": ("query", name), "msg": message, "type": kind}])
 
 
 async def tell(request: Request, error: Exception) -> Response:
-    """Return the response to a request that ended with this error; an error of ours (a bug) is raised again."""
-    query, wrong = request.method == "GET", None
+    """Return the response to a request that ended with this error; an unexpected error (a bug) is raised again."""
+    query, faults = request.method == "GET", None
     headers: Mapping[str, str] | None = None
     status, detail = 503, str(error)
     match error:
         case RequestValidationError():
-            kind, wrong = "invalid", [(found["loc"], found["msg"], found["type"]) for found in error.errors()]
+            kind, faults = "invalid", [(fault["loc"], fault["msg"], fault["type"]) for fault in error.errors()]
         case AsOfError():
             rows = ("rows", error.row) if request.url.path.endswith("/batch") else ()
-            kind, wrong = "as_of", [(("query", "as_of") if query else ("body", *rows, "as_of"), detail, "as_of")]
+            kind, faults = "as_of", [(("query", "as_of") if query else ("body", *rows, "as_of"), detail, "as_of")]
         case UnknownTargetError():
             where = "query" if query or "target" in request.query_params else "body"
-            kind, wrong = "target", [((where, "target"), detail, "target")]
+            kind, faults = "target", [((where, "target"), detail, "target")]
         case UnavailableError():
             kind, headers = "busy" if isinstance(error, BusyError) else "unavailable", _LATER
-        case redis.RedisError():  # Redis refuses: out of memory, loading, read-only, a key of another type
+        case redis.RedisError():  # such as out of memory, loading, read-only, or a key of another type
             _log.error("Redis: %s", error)
             kind, headers, detail = "unavailable", _LATER, f"Redis refused a command: {error}"
         case HTTPException():
@@ -145,7 +145,7 @@ async def tell(request: Request, error: Exception) -> Response:
         case _:
             raise error
     request.app.state.parts.telemetry.errors.labels(kind).inc()
-    return problem(status, detail, headers=headers) if wrong is None else _refuse(wrong)
+    return problem(status, detail, headers=headers) if faults is None else _refuse(faults)
 
 
 def _document(app: FastAPI, describe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -157,29 +157,29 @@ def _document(app: FastAPI, describe: Callable[[], dict[str, Any]]) -> dict[str,
                 for status, response in operation["responses"].items():
                     if status >= "400" and "application/json" in response.get("content", {}):
                         response["content"] = {_MEDIA: response["content"]["application/json"]}
-                    if status == "422":  # FastAPI would describe answers of its own
+                    if status == "422":  # replaces FastAPI's description of its own answer
                         response["content"][_MEDIA]["schema"] = {"$ref": "#/components/schemas/Invalid"}
         for name in ("HTTPValidationError", "ValidationError"):
             app.openapi_schema["components"]["schemas"].pop(name, None)
     return app.openapi_schema
 
 
-def _refuse(found: list[tuple[tuple[str | int, ...], str, str]]) -> JSONResponse:
-    """List what is wrong and where, without the input, which may be huge, secret or not even text.
+def _refuse(faults: list[tuple[tuple[str | int, ...], str, str]]) -> JSONResponse:
+    """Return a 422 that lists the faults and their places, without the input, which may be huge, secret or not text.
 
-    A body may be wrong in a hundred thousand places, of which each has a name: of a megabyte, say.
+    The list is bounded, since a body may have a hundred thousand faults, each at a place with a name of a megabyte.
     """
     errors = [
         {"loc": [_text(place) for place in loc], "msg": _text(msg.removeprefix("Value error, ")), "type": kind}
-        for loc, msg, kind in found[:_MOST_TOLD]
+        for loc, msg, kind in faults[:_MOST_TOLD]
     ]
-    where = ".".join(str(_text(place)) for place in found[0][0])
-    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+    where = ".".join(str(_text(place)) for place in faults[0][0])
+    more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
     return problem(422, f"{where}: {errors[0]['msg']}{more}", errors)
 
 
 def _text(value: str | int) -> str | int:
-    """Return text that can be sent: a name in a body may hold half a surrogate pair, which UTF-8 cannot encode."""
+    """Return text that UTF-8 can encode, since a name in a body may hold half a surrogate pair; long text is cut."""
     if not isinstance(value, str):
         return value
     shown = value.encode("utf-8", "replace").decode()

@@ -174,12 +174,12 @@ class PredictionExplanation(BaseModel):
 def told(
     answer: Answer, rules: tuple[InterventionRule, ...], explanation: Explanation | None = None, top_k: int = TOP_K
 ) -> dict[str, Any]:
-    """Return the answer as `Prediction` describes it, without validating what the server made itself.
+    """Return the answer in the form of `Prediction`, without validating the server's own values.
 
     `rules` are the interventions for carts that may be abandoned.
     """
     predictor = answer.predictor
-    said: dict[str, Any] = {
+    content: dict[str, Any] = {
         "prediction": answer.prediction,
         "confidence": answer.probability,
         **answer.question.named,
@@ -193,14 +193,14 @@ def told(
         "prediction_id": answer.id or None,
     }
     if predictor.metadata.target == CART_ABANDONMENT.name:
-        said |= msgspec.to_builtins(intervene(answer.probability, next(iter(answer.question.measures), None), rules))
+        content |= msgspec.to_builtins(intervene(answer.probability, next(iter(answer.question.measures), None), rules))
     if explanation is not None:
-        said["explanation"] = _told_explanation(answer, explanation, top_k)
-    return said
+        content["explanation"] = _explanation_content(answer, explanation, top_k)
+    return content
 
 
 def told_errors(answers: Sequence[Answer | EncoreError]) -> list[dict[str, Any]]:
-    """The questions without an answer, as `RowError` describes them."""
+    """Return the errors of questions without an answer, in the form of `RowError`."""
     return [
         {"row": row, "type": "as_of" if isinstance(answer, AsOfError) else "unavailable", "detail": str(answer)}
         for row, answer in enumerate(answers)
@@ -208,7 +208,7 @@ def told_errors(answers: Sequence[Answer | EncoreError]) -> list[dict[str, Any]]
     ]
 
 
-def _told_explanation(answer: Answer, explanation: Explanation, top_k: int) -> dict[str, Any]:
+def _explanation_content(answer: Answer, explanation: Explanation, top_k: int) -> dict[str, Any]:
     shares = explanation.contributions[0].tolist()
     largest = sorted(range(len(shares)), key=lambda place: -abs(shares[place]))
     features = answer.predictor.features

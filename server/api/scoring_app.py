@@ -1,8 +1,8 @@
-"""The endpoints that score, as one ASGI callable in front of FastAPI, which lists them in its OpenAPI document.
+"""The scoring endpoints, as one ASGI callable in front of FastAPI, which lists them in its OpenAPI document.
 
 FastAPI tries its routes in turn and resolves dependencies, forms and files for every request, which costs as much as
-answering. Here an endpoint is one dictionary lookup, Pydantic parses a body's bytes, and answers are not validated
-against their schema: with all their features that would take as long as computing them. A test validates them instead.
+the answer itself. Here an endpoint is found by one dictionary lookup, Pydantic parses a body's bytes, and answers are
+not validated against their schema, which would take as long as computing them. A test validates them instead.
 """
 
 import re
@@ -38,12 +38,12 @@ from server.scoring.scoring import Answer
 __all__ = ["ORIGIN_HEADER", "V1", "ScoringApp", "scoring_router"]
 
 V1 = "/api/v1"
-"""The prefix under which every route is served as well."""
+"""The prefix under which every route is also served."""
 
 _JSON = re.compile(rb"application/(.*\+)?json")  # RFC 6839 gives other types JSON's suffix
 
 ORIGIN_HEADER = b"x-encore-origin"
-"""The header by which the console and probes say that their questions are not the shop's."""
+"""The header by which the console and probes mark their questions as not the shop's."""
 
 _ORIGINS: dict[bytes, Origin] = {origin.encode(): origin for origin in get_args(Origin)}
 
@@ -55,7 +55,7 @@ _OPTIONS = [
 _encode = msgspec.json.Encoder().encode
 
 _COUNTS = "encore.counts"
-"""The entry of a GET's scope that says whether its answer is kept as a prediction."""
+"""The entry of a GET's scope that decides whether its answer is kept as a prediction."""
 
 _ODD = re.compile(rb"[%\x80-\xff]")
 _GARBLED = "is not UTF-8, percent-encoded"
@@ -89,28 +89,28 @@ class ScoringApp:
         await answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp | None:
-        """Return the answer of an endpoint here, or the refusal of a malformed URL; None where `app` is to answer."""
-        found = self._endpoints.get((scope["method"], route_path(scope)))
+        """Return the answer of an endpoint, or the refusal of a malformed URL; None to pass the request to `app`."""
+        endpoint = self._endpoints.get((scope["method"], route_path(scope)))
         request = Request(scope, receive)
         try:
             _refuse_garbled(scope)
-            if found is None:
+            if endpoint is None:
                 return None
-            scope["route"], model = found
+            scope["route"], model = endpoint
             if scope["method"] == "GET":
                 scope[_COUNTS] = IS_HEAD not in scope and self._guard.counts(scope)
                 asked = _query(model, request)
             else:
                 asked = await _body(model, request)
             return _json(_encode(await scope["route"].endpoint(asked, request)))
-        except Exception as error:  # noqa: BLE001 - told, or raised again
+        except Exception as error:  # noqa: BLE001 - `tell` answers it, or raises it again
             return await tell(request, error)
 
 
 def _refuse_garbled(scope: Scope) -> None:
-    """Raise `RequestValidationError` for a URL that is not UTF-8 in percent-encoding.
+    """Raise `RequestValidationError` for a URL that is not percent-encoded UTF-8.
 
-    Starlette would decode it to another id: with U+FFFD in it, or with each byte as a letter.
+    Starlette would decode it to a different id: with U+FFFD in it, or with each byte as a letter.
     """
     if _ODD.search(scope.get("raw_path") or b"") and not _is_text(scope["raw_path"]):
         raise RequestValidationError([{"loc": ("path",), "msg": _GARBLED, "type": "encoding"}])
@@ -139,11 +139,11 @@ def _json(body: bytes) -> ASGIApp:
 
 
 async def _body(model: type[BaseModel], request: Request) -> Any:
-    """Return the body as `model`. Raises `RequestValidationError` where it is invalid."""
+    """Return the body as `model`. Raises `RequestValidationError` if it is invalid."""
     kind = next((value for name, value in request.scope["headers"] if name == b"content-type"), b"")
     if not _JSON.fullmatch(kind.partition(b";")[0].strip().lower()):
-        told = {"loc": ("body",), "msg": "the body is not sent as application/json", "type": "content_type"}
-        raise RequestValidationError([told])
+        fault = {"loc": ("body",), "msg": "the body is not sent as application/json", "type": "content_type"}
+        raise RequestValidationError([fault])
     chunks, more = [], True
     while more:  # `request.body()` goes through a generator
         message = await request.receive()
@@ -155,35 +155,35 @@ async def _body(model: type[BaseModel], request: Request) -> Any:
 
 
 def _query(model: type[BaseModel], request: Request) -> Any:
-    """Return the query string as `model`; raises as `_body`, and for a name given twice."""
-    given = request.query_params.multi_items()
-    twice = [name for name, count in Counter(name for name, _ in given).items() if count > 1]
+    """Return the query string as `model`. Raises as `_body` does, and for a repeated name."""
+    parameters = request.query_params.multi_items()
+    twice = [name for name, count in Counter(name for name, _ in parameters).items() if count > 1]
     if twice:
         raise RequestValidationError([{"loc": ("query", twice[0]), "msg": "is given twice", "type": "twice"}])
-    return _checked("query", model.model_validate, dict(given))
+    return _checked("query", model.model_validate, dict(parameters))
 
 
 def _checked(where: str, validate: Callable[[Any], BaseModel], data: Any) -> BaseModel:
     try:
         return validate(data)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        raise RequestValidationError([{**one, "loc": (where, *one["loc"])} for one in found]) from None
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        raise RequestValidationError([{**fault, "loc": (where, *fault["loc"])} for fault in faults]) from None
 
 
 def scoring_router(asking: Asking) -> APIRouter:
-    """Return the endpoints: `async def (asked: Model, request: Request)`.
+    """Return the router with the endpoints `async def (asked: Model, request: Request)`.
 
-    The model is the query of a GET, the body of a POST.
+    `asked` is the query of a GET, or the body of a POST.
     """
     router = APIRouter(tags=["predict"], responses=BAD_REQUEST | UNAVAILABLE)
     endpoints = _Endpoints(asking)
-    for made, path, model, answer, extra in (
+    for handler, path, model, answer, extra in (
         (endpoints.predict, "/predict", asking.body, asking.prediction, {"parameters": _OPTIONS}),
         (endpoints.predict_batch, "/predict/batch", asking.batch, asking.batch_answer, None),
         (endpoints.rank, "/rank", RankRequest, Ranking, None),
     ):
-        endpoint = _asking(made, model)
+        endpoint = _asking(handler, model)
         router.add_api_route(path, endpoint, methods=["POST"], response_model=answer, openapi_extra=extra)
     by_query = _asking(endpoints.predict_by_query, Annotated[asking.query, Query()])
     router.add_api_route("/predict", by_query, methods=["GET"], response_model=asking.prediction)
@@ -191,15 +191,15 @@ def scoring_router(asking: Asking) -> APIRouter:
 
 
 def _asking(endpoint: Callable[..., Any], model: Any) -> Callable[..., Any]:
-    """Return an endpoint for requests of a model, which FastAPI and `ScoringApp` read from its annotation."""
+    """Return the endpoint with `model` as its annotation, which FastAPI and `ScoringApp` read."""
 
     @wraps(endpoint)
-    async def asked_for(asked: Any, request: Request) -> Any:
+    async def annotated(asked: Any, request: Request) -> Any:
         return await endpoint(asked, request)
 
-    asked_for.__annotations__ = {"asked": model, "request": Request}
-    del asked_for.__wrapped__  # its annotation is none
-    return asked_for
+    annotated.__annotations__ = {"asked": model, "request": Request}
+    del annotated.__wrapped__  # so that its annotations are not read instead
+    return annotated
 
 
 class _Endpoints:
@@ -254,8 +254,9 @@ class _Endpoints:
             Question({"user_id": asked.user_id, "product_id": product}, self._nothing, as_of_us)
             for product in asked.products
         ]
-        found = await _score_each(questions, request, asked.target)
-        answers = sorted((one for one in found if isinstance(one, Answer)), key=lambda answer: -answer.probability)
+        results = await _score_each(questions, request, asked.target)
+        scored = (result for result in results if isinstance(result, Answer))
+        answers = sorted(scored, key=lambda answer: -answer.probability)
         predictor = answers[0].predictor
         return {
             "user_id": asked.user_id,
@@ -271,7 +272,7 @@ class _Endpoints:
                 }
                 for answer in answers
             ],
-            "errors": told_errors(found),
+            "errors": told_errors(results),
         }
 
     async def _predict(self, asked: Any, request: Request) -> dict[str, Any]:
@@ -286,22 +287,22 @@ class _Endpoints:
 
 
 def _refuse_options(request: Request) -> None:
-    """Raise `RequestValidationError` for a query string where none is used."""
+    """Raise `RequestValidationError` for a query string, which the endpoint does not use."""
     if request.scope["query_string"]:
         _query(_NoOptions, request)
 
 
 def _origin(request: Request) -> Origin:
-    """Who asks, by what the caller says of itself."""
-    said = next((value for name, value in request.scope["headers"] if name == ORIGIN_HEADER), b"")
-    return _ORIGINS.get(said, LIVE)
+    """Return who asks, by the request's header."""
+    header = next((value for name, value in request.scope["headers"] if name == ORIGIN_HEADER), b"")
+    return _ORIGINS.get(header, LIVE)
 
 
 async def _score_each(
     questions: Sequence[Question], request: Request, target: str | None
 ) -> list[Answer | EncoreError]:
-    """An answer or a refusal for each; raises the first refusal where there is no answer at all."""
-    found = await parts_of(request).scoring.score_each(questions, target, origin=_origin(request))
-    if isinstance(found[0], EncoreError) and not any(isinstance(one, Answer) for one in found):
-        raise found[0]
-    return found
+    """Return an answer or an error for each question. Raises the first error if there is no answer at all."""
+    results = await parts_of(request).scoring.score_each(questions, target, origin=_origin(request))
+    if isinstance(results[0], EncoreError) and not any(isinstance(result, Answer) for result in results):
+        raise results[0]
+    return results

@@ -1,6 +1,6 @@
-"""The parts of a server by the edition of the states that answers, made anew when another one goes live.
+"""The parts of a server, which depend on the live edition of the states, and are replaced when that changes.
 
-A request has the parts that there were when it came (`server.api.parts`): its plan, states and models are of one
+A request keeps the parts as of its arrival (`server.api.parts`), so that its plan, states and models belong to one
 edition, whatever goes live meanwhile.
 """
 
@@ -51,14 +51,14 @@ __all__ = ["Served"]
 _log = logging.getLogger(__name__)
 
 _LOOK_S = 0.25
-"""How often it looks which edition is live: an edition is kept for seconds after another went live."""
+"""Interval of checks for another live edition, s; an edition is kept for seconds after another went live."""
 
 _DRAIN_S = 10.0
-"""How long the parts before are kept for requests that have them."""
+"""How long replaced parts are kept for pending requests, s."""
 
 
 class _Answering(NamedTuple):
-    """Those of the parts that are of one edition."""
+    """The parts that belong to one edition."""
 
     plan: Plan
     states: OnlineStates
@@ -69,7 +69,7 @@ class _Answering(NamedTuple):
 
 
 class Served:
-    """The parts of one server, over a blocking client of Redis. `clock` replaces the one in the settings.
+    """Creates and replaces the parts of a server, with a blocking Redis client. `clock` replaces the settings' clock.
 
     The registry is checked every `model_check_s` seconds for a new champion.
     """
@@ -82,7 +82,7 @@ class Served:
         self._clock = clock
         self._model_check_s = model_check_s
         self._editions: Editions = editions_of(client, settings)
-        self._told = b""
+        self._standing_bytes = b""
         self._registry = open_published(settings)
         self._telemetry = Telemetry(settings.shared_meters)
         self._table = InterventionTable(settings.intervention_rules, settings.quality / "uplift.json")
@@ -94,7 +94,7 @@ class Served:
 
     @asynccontextmanager
     async def on(self, state: State) -> AsyncIterator[None]:
-        """Keep the parts in `state.parts`: begun before, replaced whenever another edition goes live, ended after."""
+        """Keep the parts in `state.parts` during the block, replacing them whenever another edition goes live."""
         settings = self._settings
         edition = await run_sync(self._open)
         self._live = live_states(settings, edition)
@@ -132,41 +132,41 @@ class Served:
                 self._live.close()
 
     def _open(self) -> Opened:
-        """Return what answers; where Redis does not say, the first edition by the present definitions."""
+        """Return the live edition; if Redis does not say, the first edition with the present definitions."""
         try:
-            self._told = self._editions.told()
-            standing = Standing.decode(self._told) if self._told else None
+            self._standing_bytes = self._editions.told()
+            standing = Standing.decode(self._standing_bytes) if self._standing_bytes else None
             if standing is not None and standing.live.plan:
                 return self._editions.open(standing.live)
         except (UnavailableError, StateError) as error:
-            self._told = b""
+            self._standing_bytes = b""
             _log.warning("the edition of the states that answers is not known yet: %s", error)
         return self._editions.opened(Edition(), load_plan(self._settings.plan, self._settings.declared))
 
     async def _watch(self, state: State, general: LiveStates, edition: Opened) -> None:
-        """Replace the parts when another edition is live, or another plan is of the same states."""
+        """Replace the parts when another edition is live, or the same states with another plan."""
         key, failed = editions_key(self._settings.project), b""
         while True:
             await asyncio.sleep(_LOOK_S)
             with suppress(UnavailableError):
-                told: bytes | None = await general.run(key.encode(), "GET", key)
-                if not told or told in {self._told, failed}:
+                standing_bytes: bytes | None = await general.run(key.encode(), "GET", key)
+                if not standing_bytes or standing_bytes in {self._standing_bytes, failed}:
                     continue
                 try:
-                    live = Standing.decode(told).live
+                    live = Standing.decode(standing_bytes).live
                     if live.plan and (live.id, live.plan) != (edition.id, edition.plan.hash):
                         edition = await self._turn_to(state, live)
                 except EncoreError as error:
                     _log.error("the server goes on with the plan %s: %s", edition.plan.hash, error)
-                    failed = b"" if isinstance(error, UnavailableError) else told
+                    failed = b"" if isinstance(error, UnavailableError) else standing_bytes
                 else:
-                    self._told = told
+                    self._standing_bytes = standing_bytes
 
     async def _turn_to(self, state: State, live: Edition) -> Opened:
         edition = await run_sync(self._editions.open, live)
         before: Parts = state.parts
         states, models = self._live, self._models(edition)
-        # All are loaded before anybody is answered by them.
+        # The models are loaded before any request uses them.
         await run_sync(models.watch, self._model_check_s, (self._table.refresh,))
         self._live = live_states(self._settings, edition)
         state.parts = replace(before, **self._answering(edition, models)._asdict())
@@ -187,17 +187,17 @@ class Served:
         self._messages = PredictionMessages(models, edition.plan.schema)
         reader = Reader(edition.plan, live, telemetry, aside=live.set_aside)
         clock = told_by(self._clock) if self._clock else choose_live_clock(self._settings.clock, live)
-        kept = self._settings.predictions_topic == "on"
-        observe = observer(self._sink, models) if kept else None
+        keeps_predictions = self._settings.predictions_topic == "on"
+        observe = observer(self._sink, models) if keeps_predictions else None
         scoring = Scoring(reader, models, clock, telemetry=telemetry, observe=observe)
         return _Answering(edition.plan, edition.states, clock, reader, models, scoring)
 
-    def _write(self, given: Sequence[Given]) -> Iterable[Message]:
-        return self._messages(given) if self._messages else ()
+    def _write(self, timed: Sequence[Given]) -> Iterable[Message]:
+        return self._messages(timed) if self._messages else ()
 
 
 async def _end(parts: Parts, states: LiveStates) -> None:
-    """Close parts when the requests that have them are answered."""
+    """Close replaced parts after the requests that use them are answered."""
     try:
         await asyncio.sleep(_DRAIN_S)
     finally:
@@ -206,7 +206,7 @@ async def _end(parts: Parts, states: LiveStates) -> None:
 
 
 def _home_key(settings: Settings) -> ApiKey | None:
-    """Return the administrator's key where no keys are configured; None in a home where it cannot be written."""
+    """Return the administrator's key for a server without keys; None if it cannot be written to the home."""
     try:
         return kept_key(settings.home_key, "home")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Servers as processes, with the limits of `PatientHttp`: the API as one or several that share a port, and others."""
+"""Serving ASGI apps with the limits of `PatientHttp`: the API by one or several processes, and other apps."""
 
 from contextlib import suppress
 from typing import Any, Literal
@@ -27,19 +27,19 @@ _STARTS_S = 120
 
 
 def serve_api(settings: Settings, workers: int = 1) -> None:
-    """Serve until a signal: then new connections are refused and pending requests are answered.
+    """Serve until a signal; then refuse new connections, and answer pending requests.
 
-    Raises ConfigurationError where the port is taken, or a setting is wrong.
+    Raises ConfigurationError if the port is taken, or a setting is wrong.
     """
     with suppress(UnavailableError), connect_redis(settings) as client:  # Redis may come later
         require_own(settings, client)
     note_settings(settings)
-    app = create_app(settings, settle=True)  # so that a wrong setting is reported once, and not by every worker
+    app = create_app(settings, settle=True)  # so that a wrong setting is reported once, not by every worker
     if workers > 1:
         meters = settings.run / "meters"
         empty_meters(meters)
         # Workers are new processes, which read their settings from the environment. The second variable is
-        # prometheus_client's. Feast sets it too wherever it is imported, so only ours means that meters are shared.
+        # prometheus_client's. Importing Feast sets it too, so only ours means that meters are shared.
         shared = {"ENCORE_SHARED_METERS": str(meters), "PROMETHEUS_MULTIPROC_DIR": str(meters)}
         hand_on(environment_of(settings) | shared)
     serve_app(
@@ -66,16 +66,16 @@ def serve_app(
 ) -> None:
     """Serve an ASGI app until a signal. `options` are uvicorn's.
 
-    Raises ConfigurationError, which names `what`, where the port is taken or is none of this machine's.
+    Raises ConfigurationError, which names `what`, if the port is taken or the host is not of this machine.
     """
-    require_free_port(what, host, port)  # uvicorn says it in three lines, and ends with a code of its own
+    require_free_port(what, host, port)  # uvicorn's own error has three lines and another exit code
     uvicorn.run(
         app,
         host=host,
         port=port,
         http=PatientHttp,
         ws=ws,
-        proxy_headers=False,  # the client is the connection's, not what a header says
+        proxy_headers=False,  # the client is the peer of the connection, whatever headers say
         access_log=False,
         log_config=log_config(settings.log_format),
         timeout_graceful_shutdown=_DRAIN_S,

@@ -1,6 +1,6 @@
 """OpenTelemetry traces: a span for every request, continuing the caller's trace. Needs the extra `tracing`.
 
-A span has the route's name, and no path, address or id of a shopper (ADR 54).
+A span has the route's name, but no path, address or shopper's id (ADR 54).
 """
 
 from opentelemetry.propagate import extract
@@ -28,7 +28,7 @@ class Tracing:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             if scope["type"] == "lifespan":
-                self._provider.shutdown()  # sends what is left
+                self._provider.shutdown()  # sends the remaining spans
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         with self._tracer.start_as_current_span(

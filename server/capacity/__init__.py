@@ -1,1 +1,1 @@
-"""What a load needs: unit costs as they were measured, and the arithmetic from them to machines and money."""
+"""Capacity planning: measured unit costs, and the arithmetic from a load to machines and money."""

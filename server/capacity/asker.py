@@ -50,10 +50,10 @@ def _answer(connection: socket.socket) -> None:
     """Read one whole answer."""
     data = b""
     while (end := data.find(_END)) < 0 or len(data) < end + len(_END) + _length(data[:end]):
-        more = connection.recv(65_536)
-        if not more:
+        chunk = connection.recv(65_536)
+        if not chunk:
             raise RuntimeError("the API closed a connection")
-        data += more
+        data += chunk
     if not data.startswith(b"HTTP/1.1 200"):
         raise RuntimeError(f"the API answered {data[:500].decode(errors='replace')}")
 

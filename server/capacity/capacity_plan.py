@@ -17,23 +17,23 @@ _DAY_S = 86_400
 
 _LEAST_PARTITIONS = 4
 _MOST_PARTITIONS = 1_000
-"""What ENCORE_PARTITIONS allows: a fence names every partition that it has seen."""
+"""The limit of ENCORE_PARTITIONS: a fence names every partition that it has seen."""
 
 _LEAST_CLUSTER = 3
-"""Primaries of a Redis Cluster."""
+"""Fewest primaries of a Redis Cluster."""
 
 _MOST_NODES = 1_000
 """Nodes of a Redis Cluster, as its specification recommends."""
 
 _FENCE_BYTES = 8
-"""What a partition takes in a fence: its number and an offset."""
+"""Size of a partition's entry in a fence: its number and an offset."""
 
 _PROCESS_GB = 0.5
 """Memory of a worker or of an API's process."""
 
 
 class Need(msgspec.Struct, frozen=True):
-    """How much of something is needed, and what that was computed from; `cost` a month, None where others have it."""
+    """How much of something is needed, and what that was computed from; `cost` a month, None if in another need."""
 
     name: str
     amount: float
@@ -43,7 +43,7 @@ class Need(msgspec.Struct, frozen=True):
 
 
 class Break(msgspec.Struct, frozen=True):
-    """What bounds a system, and how many times this load fits below it: less than one where it is past it already."""
+    """A bound of a system, and how many times this load fits below it: less than one if the load exceeds it."""
 
     what: str
     times: float
@@ -79,7 +79,7 @@ def plan_capacity(load: Load, costs: UnitCosts, terms: Terms) -> CapacityPlan:
     worker_cores = max(1, ceil(events * costs.worker_us_per_event / _S / usable))
 
     fences = max(0, partitions - costs.partitions) * _FENCE_BYTES
-    sizes = {name: one.bytes + (0 if one.of_ordering_key else fences) for name, one in costs.states.items()}
+    sizes = {name: state.bytes + (0 if state.of_ordering_key else fences) for name, state in costs.states.items()}
     states_gb = {name: count * sizes[name] / _GB for name, count in load.states.items()}
     memory_gb = max(1.0, sum(states_gb.values()) / usable)
     redis_us = events * costs.redis_us_per_event + requests * costs.redis_us_per_answer
@@ -95,8 +95,8 @@ def plan_capacity(load: Load, costs: UnitCosts, terms: Terms) -> CapacityPlan:
 
     log_gb = events * _DAY_S * costs.log_bytes_per_event / _GB
     kafka_gb = events * _DAY_S * terms.kafka_days * costs.message_bytes_per_event * terms.kafka_copies / _GB / usable
-    kept = events * _DAY_S * terms.kept_days
-    rebuild_h = kept * costs.rebuild_us_per_event / _S / 3_600
+    kept_events = events * _DAY_S * terms.kept_days
+    rebuild_h = kept_events * costs.rebuild_us_per_event / _S / 3_600
     busiest = "more for memory" if by_memory >= by_time else "more for processor time"
 
     def counted(name: str) -> str:
@@ -172,7 +172,7 @@ def plan_capacity(load: Load, costs: UnitCosts, terms: Terms) -> CapacityPlan:
             "event log",
             log_gb * terms.kept_days,
             "GB of object storage",
-            f"{log_gb:,.1f} GB a day x {terms.kept_days:g} days: {kept:.2g} events",
+            f"{log_gb:,.1f} GB a day x {terms.kept_days:g} days: {kept_events:.2g} events",
             log_gb * terms.kept_days * terms.storage_price,
         ),
         Need(
@@ -187,14 +187,14 @@ def plan_capacity(load: Load, costs: UnitCosts, terms: Terms) -> CapacityPlan:
             "rebuild",
             rebuild_h,
             "hours",
-            f"{kept:.2g} events x {costs.rebuild_us_per_event:.0f} µs, in one process",
+            f"{kept_events:.2g} events x {costs.rebuild_us_per_event:.0f} µs, in one process",
         ),
     ]
     return CapacityPlan(needs, _breaks(costs, workers, partitions, servers, rebuild_h))
 
 
 def _breaks(costs: UnitCosts, workers: int, partitions: int, servers: int, rebuild_h: float) -> list[Break]:
-    found = [
+    breaks = [
         Break(
             "rebuild and training in one process",
             24 / max(rebuild_h, 1e-6),
@@ -217,4 +217,4 @@ def _breaks(costs: UnitCosts, workers: int, partitions: int, servers: int, rebui
             f"{_S / costs.one_key_us:,.0f} times a second",
         ),
     ]
-    return sorted(found, key=lambda one: one.times)
+    return sorted(breaks, key=lambda item: item.times)

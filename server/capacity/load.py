@@ -1,4 +1,4 @@
-"""What is asked of a system, and on which terms: rates, numbers of states, headroom, copies and prices."""
+"""The load on a system, and the terms of its plan: rates, numbers of states, headroom, copies and prices."""
 
 from collections.abc import Mapping
 from math import isfinite
@@ -15,7 +15,7 @@ __all__ = ["Load", "Terms"]
 class Load(msgspec.Struct, frozen=True):
     """Events and answers a second, and how many states there are, by entity.
 
-    `given` are the entities whose number was said. Use `Load.of`.
+    `given` are the entities whose number the caller stated. Use `Load.of`.
     """
 
     events_per_second: float
@@ -27,10 +27,10 @@ class Load(msgspec.Struct, frozen=True):
     def of(
         cls, costs: UnitCosts, *, events_per_second: float, requests_per_second: float, states: Mapping[str, float]
     ) -> "Load":
-        """Return a load. Raises ConfigurationError for a number that is none, or an entity that was not measured.
+        """Return a load. Raises ConfigurationError for an invalid number, or an entity that was not measured.
 
-        Of an entity whose number is not in `states` there are as many as were measured; where its keys hold the one
-        that orders events, as many for each `user`.
+        An entity without a number in `states` has as many states as were measured; if its keys include the one
+        that orders events, as many per `user`.
         """
         for name, value in {
             "--events-per-second": events_per_second,
@@ -46,12 +46,12 @@ class Load(msgspec.Struct, frozen=True):
             )
         user = costs.states.get("user")
         share = states["user"] / user.count if user and "user" in states else 1.0
-        scaled = {name: one.count * (share if one.of_ordering_key else 1.0) for name, one in costs.states.items()}
+        scaled = {name: cost.count * (share if cost.of_ordering_key else 1.0) for name, cost in costs.states.items()}
         return cls(events_per_second, requests_per_second, {**scaled, **states}, frozenset(states))
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What is left free and kept, and what things cost a month (in any currency).
+    """Headroom, retention, copies, and prices a month (in any currency).
 
     `headroom`: the share of processors, memory and disks that is left free. Of the log `kept_days` are kept, of Kafka's
     topics `kafka_days` in `kafka_copies`; each shard of Redis has `replicas` and at most `shard_gb` of memory.
@@ -69,9 +69,9 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     disk_price: float = 0.08
 
     def check(self) -> None:
-        """Raise ConfigurationError for a number that is none, or with which nothing would be left to use."""
-        found: dict[str, Any] = msgspec.to_builtins(self)
-        for name, value in found.items():
+        """Raise ConfigurationError for an invalid number, or one that leaves nothing to use."""
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        for name, value in values.items():
             flag = f"--{name.replace('_', '-')}"
             if not (isfinite(value) and value >= 0):
                 raise ConfigurationError(f"{flag} {value:g}: give a number of at least 0")

@@ -1,9 +1,9 @@
-"""Measure unit costs on this machine: the embedded broker and store, a worker, a model and an API, in a home that goes.
+"""Measure unit costs on this machine: the embedded broker and store, a worker, a model, an API, in a temporary home.
 
     events of a synthetic shop ─▶ Kafka ─▶ a worker ─▶ states, log ─▶ a model ─▶ an API that is asked ─▶ a rebuild
 
-Worker and API run in this process, one after the other, so that its processor time is theirs; whoever sends and asks is
-another process, or done before. Nothing of the home of the settings, nor its Kafka or Redis, is touched.
+Worker and API run in this process, one after the other, so that its processor time is theirs; sending ends before, and
+another process asks. The home of the settings, its Kafka and its Redis are not touched.
 """
 
 import json
@@ -53,18 +53,18 @@ from server.settings import Settings, environment_of, variables
 __all__ = ["measure"]
 
 _EVENTS_A_USER, _DAYS = 5, 120
-"""So few that most events of a batch are of other users, as in a shop that needs a plan."""
+"""So few that the events of a batch are mostly of different users, as in a large shop."""
 
 _USERS_A_PRODUCT = 10
 
 _SAMPLE = 1_000
-"""States of each entity whose memory is asked for."""
+"""Number of states of each entity whose memory is measured."""
 
-_ASKED = 2_000
-"""Questions, asked over and over."""
+_QUESTIONS = 2_000
+"""Number of questions, asked repeatedly."""
 
 _ROUNDS = 300
-"""Writes of one busy state."""
+"""Number of writes of one busy state."""
 
 _PATIENCE_S = 600.0
 
@@ -74,9 +74,9 @@ Tell = Callable[[str], None]
 
 
 def measure(tell: Tell, *, events: int = 100_000, seconds: float = 5.0) -> UnitCosts:
-    """Measure with so many events, and an API that is asked for so long; it takes about a minute.
+    """Measure with so many events, and ask the API for so many seconds; it takes about a minute.
 
-    Raises UnavailableError where a part does not start or does not do its work.
+    Raises UnavailableError if a part does not start or does not do its work.
     """
     with tempfile.TemporaryDirectory(prefix="encore-measure-") as folder:
         settings = _settings(Path(folder))
@@ -87,7 +87,7 @@ def measure(tell: Tell, *, events: int = 100_000, seconds: float = 5.0) -> UnitC
 
 
 def _settings(folder: Path) -> Settings:
-    """Settings of a home of its own, whatever the environment says."""
+    """Return settings of a separate home, independent of the environment."""
     return Settings.model_construct(
         home=folder / "home",
         redis_host=LOOPBACK,
@@ -128,7 +128,7 @@ class _Measurement:
             worker_us_per_event=worker_us,
             redis_us_per_event=redis_us,
             log_bytes_per_event=log_bytes,
-            message_bytes_per_event=mean(len(one.user_id) + len(encode_event(one)) for one in self._events),
+            message_bytes_per_event=mean(len(event.user_id) + len(encode_event(event)) for event in self._events),
             rebuild_us_per_event=self._rebuild(),
             api_us_per_answer=api_us,
             redis_us_per_answer=redis_answer_us,
@@ -137,7 +137,7 @@ class _Measurement:
         )
 
     def _stream(self) -> tuple[float, float]:
-        """Processor time of a worker and of Redis for an event, µs, from Kafka to states and log."""
+        """Return the processor time of a worker and of Redis for an event, µs, from Kafka to states and log."""
         self._tell(f"sending {len(self._events):,} events")
         servers, topic = self._settings.kafka_servers, self._settings.kafka_names.events
         options = ProduceOptions(
@@ -146,7 +146,7 @@ class _Measurement:
         sent = produce(options, stop=threading.Event(), events=lambda: iter(self._events)).sent
         stop, deadline = threading.Event(), time.monotonic() + _PATIENCE_S
 
-        def told(status: WorkerStatus, _: Account) -> None:
+        def note(status: WorkerStatus, _: Account) -> None:
             self._tell(f"folding: {status.folded:,} of {sent:,} events")
             if status.folded + status.repeats >= sent or time.monotonic() > deadline:
                 folded.append(status.folded)
@@ -154,18 +154,18 @@ class _Measurement:
 
         folded: list[int] = []
         with self._spent() as spent:
-            run_worker(self._settings, stop, name="measured", told=told)
+            run_worker(self._settings, stop, name="measured", told=note)
         if not folded or folded[0] < 0.9 * sent:
             raise UnavailableError(f"the worker folded {folded} of {sent} events in {_PATIENCE_S:g} s; measure again")
         return spent[0] / sent, spent[1] / sent
 
     def _states(self) -> dict[str, StateCost]:
-        """What states take of Redis' memory, by entity: in the shares of a sample, and in sum what Redis uses."""
+        """Return the memory of states in Redis, by entity: the sizes of a sample, scaled to what Redis uses in sum."""
         self._tell("measuring states")
         states, sizes = open_live(self._client, self._settings).states, dict[str, float]()
         counts = states.counts()
         for entity in states.entities:
-            sample = [ask(lambda key=key: self._client.memory_usage(key)) for key in _some(states, entity)]  # type: ignore[misc]
+            sample = [ask(lambda key=key: self._client.memory_usage(key)) for key in _sample_keys(states, entity)]  # type: ignore[misc]
             sizes[entity] = mean(size for size in sample if size)
         (memory,) = read_info(self._client, "memory")
         used = int(memory["used_memory"]) - int(memory["used_memory_startup"])
@@ -174,11 +174,13 @@ class _Measurement:
         return {name: StateCost(size * factor, counts[name], ordered_by[name]) for name, size in sizes.items()}
 
     def _one_key(self) -> float:
-        """Processor time of a writer and of Redis to read, merge and write one busy state, µs."""
+        """Return the processor time of a writer and of Redis to read, merge and write one busy state, µs."""
         opened = open_live(self._client, self._settings)
-        entity = next(one.name for one in _SCHEMA.entities if _SCHEMA.ordered_by not in one.join_keys)
+        unordered = (entity.name for entity in _SCHEMA.entities if _SCHEMA.ordered_by not in entity.join_keys)
+        entity = next(unordered)
         keys = StateKeys(_SCHEMA, self._settings.project)
-        busiest = max(_some(opened.states, entity), key=lambda key: ask(lambda: self._client.memory_usage(key)) or 0)
+        sample = _sample_keys(opened.states, entity)
+        busiest = max(sample, key=lambda key: ask(lambda: self._client.memory_usage(key)) or 0)
         key, algebra = keys.parse(busiest, entity), Algebra(opened.plan.of(entity))
         assert key is not None  # noqa: S101 - it is the project's
         with self._spent() as spent:
@@ -189,13 +191,13 @@ class _Measurement:
         return sum(spent) / _ROUNDS
 
     def _answers(self) -> tuple[float, float]:
-        """Processor time of the API and of Redis for an answer of `/predict`, µs."""
+        """Return the processor time of the API and of Redis for an answer of `/predict`, µs."""
         self._tell(f"asking the API for {self._seconds:g} s")
-        chance = random.Random(7)  # noqa: S311 - a sample
-        asked = chance.choices(self._events, k=_ASKED)
-        bodies = [{"user_id": one.user_id, "product_id": one.product_id, "amount": 12.5} for one in asked]
+        generator = random.Random(7)  # noqa: S311 - a sample
+        sample = generator.choices(self._events, k=_QUESTIONS)
+        bodies = [{"user_id": event.user_id, "product_id": event.product_id, "amount": 12.5} for event in sample]
         with _serving(self._settings):
-            self._ask(bodies, 0.5)  # what is compiled at the first answers is no part of it
+            self._ask(bodies, 0.5)  # warm-up: compilation at the first answers is not measured
             with self._spent() as spent:
                 answers = self._ask(bodies, self._seconds)
         return spent[0] / answers, spent[1] / answers
@@ -207,7 +209,7 @@ class _Measurement:
         return int(self._run("the asker", command).splitlines()[-1])
 
     def _rebuild(self) -> float:
-        """Processor time of a rebuild of all states for an event, Redis' too, µs; Python's start is no part of it."""
+        """Return the processor time of a rebuild for an event, Redis' included, µs, without Python's start."""
         from server.jobs.build import apply_features  # noqa: PLC0415 - it imports Feast
         from server.jobs.rollout.rollout import rebuild  # noqa: PLC0415 - as above
 
@@ -218,11 +220,11 @@ class _Measurement:
 
     @contextmanager
     def _spent(self) -> Iterator[list[float]]:
-        """Yield what this process and Redis have spent of processor time within the block, µs, once it is over."""
+        """Yield a list that gets the processor times of this process and of Redis in the block, µs, at its end."""
         spent: list[float] = []
-        own, redis = time.process_time(), self._redis_s()
+        process_s, redis_s = time.process_time(), self._redis_s()
         yield spent
-        spent += [(time.process_time() - own) * 1e6, (self._redis_s() - redis) * 1e6]
+        spent += [(time.process_time() - process_s) * 1e6, (self._redis_s() - redis_s) * 1e6]
 
     def _redis_s(self) -> float:
         (cpu,) = read_info(self._client, "cpu")
@@ -232,30 +234,30 @@ class _Measurement:
         self._tell(f"encore {command[0]}")
         self._run(f"`encore {command[0]}`", [sys.executable, "-m", "server.cli", *command])
 
-    def _run(self, what: str, command: Sequence[str]) -> str:
-        """Run a command with these settings alone; return what it printed. Raises UnavailableError where it fails."""
-        own = {str(Settings.model_fields[name].validation_alias) for name in self._settings.model_fields_set}
-        others = {*variables()} - own
-        environment = {name: text for name, text in environment_of(self._settings).items() if name not in others}
+    def _run(self, name: str, command: Sequence[str]) -> str:
+        """Run a command with these settings alone; return what it printed. Raises UnavailableError if it fails."""
+        fields = (Settings.model_fields[field] for field in self._settings.model_fields_set)
+        unset = {*variables()} - {str(field.validation_alias) for field in fields}
+        environment = {key: text for key, text in environment_of(self._settings).items() if key not in unset}
         with tempfile.TemporaryFile() as output:
             child = spawn(command, output, environment=environment)
             try:
                 code = child.wait(_PATIENCE_S)
             except subprocess.TimeoutExpired:
-                raise UnavailableError(f"{what} takes longer than {_PATIENCE_S:g} s; measure when less runs") from None
+                raise UnavailableError(f"{name} takes longer than {_PATIENCE_S:g} s; measure when less runs") from None
             finally:
                 child.kill()
                 child.wait()
             output.seek(0)
             printed = output.read().decode(errors="replace")
         if code:
-            raise UnavailableError(f"{what} failed: {printed.strip()[-500:]}")
+            raise UnavailableError(f"{name} failed: {printed.strip()[-500:]}")
         return printed
 
 
 @contextmanager
 def _serving(settings: Settings) -> Iterator[None]:
-    """The API in a thread of this process, with the limits and layers of `encore serve`."""
+    """Serve the API in a thread of this process, with the limits and layers of `encore serve`."""
     config = uvicorn.Config(
         create_app(settings),
         host=settings.api_host,
@@ -281,9 +283,9 @@ def _serving(settings: Settings) -> Iterator[None]:
 
 
 def _load() -> str:
-    """How many processes want a core: beside other work, processor times are longer."""
+    """Return the load average of the machine: beside other work, processor times are longer."""
     return f"{os.getloadavg()[0]:.0f}" if hasattr(os, "getloadavg") else "unknown"
 
 
-def _some(states: OnlineStates, entity: str) -> list[bytes]:
+def _sample_keys(states: OnlineStates, entity: str) -> list[bytes]:
     return list(islice(states.redis_keys(entity), _SAMPLE))

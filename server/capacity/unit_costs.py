@@ -1,4 +1,4 @@
-"""What one event, one answer and one state cost, as a machine was measured; `server.capacity.measure` measures it."""
+"""Unit costs of an event, an answer and a state, as `server.capacity.measure` measured them on a machine."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,10 +18,10 @@ _Number = Annotated[int, msgspec.Meta(ge=1, lt=10**15)]
 
 
 class StateCost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a state of an entity takes of Redis' memory, bytes with its key, on average of `count` states.
+    """Memory in Redis of a state of an entity, bytes with its key, the mean of `count` states.
 
-    `of_ordering_key`: the entity's keys hold the one that orders events, so all its events are of one partition, and
-    there are as many states as such keys let there be.
+    `of_ordering_key`: the entity's keys include the one that orders events: all its events are in one partition, and
+    the number of states grows with the number of such keys.
     """
 
     bytes: _Positive
@@ -34,7 +34,7 @@ class UnitCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Of an event: a worker's and Redis' processor time, bytes in the event log and in Kafka, processor time of a rebuild.
     Of an answer of `/predict`: the API's and Redis' processor time. `one_key_us`: reading, merging and writing
-    a busy state once. They are of `events` events in `partitions` partitions, on `machine`, at `at` (RFC 3339).
+    a busy state once. Measured with `events` events in `partitions` partitions, on `machine`, at `at` (RFC 3339).
     """
 
     at: str
@@ -60,9 +60,9 @@ class UnitCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def unit_costs(settings: Settings) -> UnitCosts:
     """Return the unit costs that were measured in this home, else those shipped.
 
-    Raises DataError for a file that holds none.
+    Raises DataError for a malformed file.
     """
-    path = _place(settings)
+    path = _costs_path(settings)
     try:
         return msgspec.json.decode(path.read_bytes(), type=UnitCosts)
     except FileNotFoundError:
@@ -76,11 +76,11 @@ def unit_costs(settings: Settings) -> UnitCosts:
 
 def keep_costs(settings: Settings, costs: UnitCosts) -> Path:
     """Keep unit costs in this home; return their file."""
-    path = _place(settings)
+    path = _costs_path(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, msgspec.json.format(msgspec.json.encode(costs), indent=2) + b"\n")
     return path
 
 
-def _place(settings: Settings) -> Path:
+def _costs_path(settings: Settings) -> Path:
     return settings.quality / "unit_costs.json"

@@ -1,4 +1,4 @@
-"""The `encore` command from its start to its exit code: what went wrong is told in a line, as text or as JSON."""
+"""The `encore` command from its start to its exit code: an error is printed in one line, as text or as JSON."""
 
 import errno
 import io
@@ -20,41 +20,41 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line. Exit code 0, that of an error (`ExitCode`), or 130 for Ctrl-C.
 
-    Where JSON was asked for, what went wrong is told as JSON as well.
+    If JSON was asked for, an error is printed as JSON as well.
     """
-    os.umask(0o077)  # the home, and all files, are their owner's only: they hold what shoppers did
+    os.umask(0o077)  # only their owner may read the home and all files: they hold shoppers' events
     # Featuretools, Feast and Ibis show their libraries' deprecations to our users, and reset warning filters when they
     # are imported: only the display can be suppressed.
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").addHandler(logging.NullHandler())
     logging.getLogger("py.warnings").propagate = False
-    _show_what_has_no_letter()
+    _escape_unencodable()
     interrupts = _noted_interrupts()
     try:
         app()
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
     except SystemExit as end:
-        # A prompt makes a plain end of Ctrl-C.
+        # A prompt turns Ctrl-C into a plain exit.
         raise SystemExit(_INTERRUPTED if interrupts and end.code else end.code) from None
     except Exception as error:
         if interrupts:  # DuckDB, for one, raises an error of its own for Ctrl-C
             sys.exit(_INTERRUPTED)
         match error:
             case EncoreError():
-                told, code = "\n".join([str(error), *getattr(error, "__notes__", ())]), exit_code(error)
+                message, code = "\n".join([str(error), *getattr(error, "__notes__", ())]), exit_code(error)
             case OSError(filename=str(name)):
-                told, code = f"{name}: {error.strerror}; {_advice(error)}", ExitCode.FAILED
+                message, code = f"{name}: {error.strerror}; {_advice(error)}", ExitCode.FAILED
             case OSError() if error.errno in _OF_THE_MACHINE:  # in a write, which names no file
-                told, code = f"{error.strerror}; {_advice(error)}", ExitCode.FAILED
+                message, code = f"{error.strerror}; {_advice(error)}", ExitCode.FAILED
             case _:
                 raise
         if asked_for_json(sys.argv):
-            with suppress(OSError):  # it may be what has failed
-                print_failure(error, told)
-        err.print(f"encore: {told}", style="red")
+            with suppress(OSError):  # the output may be what has failed
+                print_failure(error, message)
+        err.print(f"encore: {message}", style="red")
         if sys.stdout is not None:
-            _let_go_of_output()
+            _discard_output()
         sys.exit(code)
 
 
@@ -63,15 +63,15 @@ _INTERRUPTED = 130
 _OF_THE_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE})
 
 
-def _show_what_has_no_letter() -> None:
-    """Have what the terminal's encoding lacks printed by its number, and not end the command."""
+def _escape_unencodable() -> None:
+    """Print characters that the terminal's encoding lacks as escapes, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None where it is closed
             stream.reconfigure(errors="backslashreplace")
 
 
-def _let_go_of_output() -> None:
-    """Drop what could not be written, which Python would try again as it ends, and tell in lines of its own."""
+def _discard_output() -> None:
+    """Drop unwritten output, which Python would try to write again at exit, with an error of its own."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -86,7 +86,7 @@ def _noted_interrupts() -> list[int]:
         noted.append(number)
         signal.default_int_handler(number, frame)
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else somebody wants it ignored
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # otherwise the parent wants it ignored
         signal.signal(signal.SIGINT, note)
     return noted
 

@@ -85,23 +85,23 @@ def moment(flag: str, text: str | None, *, date: bool = True) -> int | None:
     if text is None:
         return None
     with suppress(ValueError):
-        found = datetime.fromisoformat(text)
-        if found.tzinfo is None and date and len(text) == len("2026-11-21"):
-            found = found.replace(tzinfo=UTC)
-        if found.tzinfo is not None:
-            return to_micros(found)
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is None and date and len(text) == len("2026-11-21"):
+            time = time.replace(tzinfo=UTC)
+        if time.tzinfo is not None:
+            return to_micros(time)
     kinds = "a date such as 2026-11-21, or a time with a zone"
     if not date:
         kinds = "a time with a zone, such as 2026-11-21T12:00:00Z"
     raise ConfigurationError(f"{flag} {text}: give {kinds}")
 
 
-def print_result(result: Any, as_json: bool, shown: RenderableType, *, ok: bool = True) -> None:
-    """Print a result, as JSON or for people. Exits with code 1 where it is not `ok`."""
+def print_result(result: Any, as_json: bool, view: RenderableType, *, ok: bool = True) -> None:
+    """Print a result, as JSON or for people. Exits with code 1 if it is not `ok`."""
     if as_json:
         sys.stdout.write(json.dumps(result, default=str) + "\n")
     else:
-        out.print(shown)
+        out.print(view)
     if not ok:
         raise typer.Exit(1)
 
@@ -111,9 +111,9 @@ def asked_for_json(arguments: Sequence[str]) -> bool:
     return "--json" in takewhile(lambda argument: argument != "--", arguments)
 
 
-def print_failure(error: Exception, told: str) -> None:
-    """Print what went wrong as JSON: its kind, what is told of it, and the rows at fault where that is what it is."""
-    failure: dict[str, Any] = {"error": {"kind": type(error).__name__, "message": told}}
+def print_failure(error: Exception, message: str) -> None:
+    """Print an error as JSON: its kind, its message, and the rows of a FaultyRowsError."""
+    failure: dict[str, Any] = {"error": {"kind": type(error).__name__, "message": message}}
     if isinstance(error, FaultyRowsError):
         failure["faults"] = msgspec.to_builtins(error.faults)
     sys.stdout.write(json.dumps(failure) + "\n")
@@ -141,7 +141,7 @@ def progress(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
 
 
 def stand_back() -> None:
-    """Let whoever answers or folds go first, where processors are short: this is long work beside a live system."""
+    """Lower this process's priority: it does long work beside a live system, which goes first."""
     os.nice(_NICE)
 
 

@@ -48,16 +48,16 @@ def status_line(status: Status, before: Status | None = None) -> str:
 
 
 def question_line(api: str, named: Mapping[str, str]) -> str:
-    """A command to copy that asks the API about keys and labels; none ends its quotes or adds to its query."""
+    """Return a curl command that asks the API about keys and labels, with their values escaped."""
     return f"curl '{api}/predict?{urlencode(named)}'"
 
 
 def sizes_in_words(growing: Sequence[Growing]) -> str:
-    """Return how large what is kept is, and by how much it grows in a day."""
+    """Return the sizes of stored data, and their growth per day, in words."""
     return ", ".join(
-        f"{one.what} {one.bytes / 2**20:,.1f} MB" + (f" ({one.a_day / 2**20:+,.1f} a day)" if one.a_day else "")
-        for one in growing
-        if one.bytes
+        f"{entry.what} {entry.bytes / 2**20:,.1f} MB" + (f" ({entry.a_day / 2**20:+,.1f} a day)" if entry.a_day else "")
+        for entry in growing
+        if entry.bytes
     )
 
 
@@ -72,9 +72,10 @@ def verdict_view(verdict: "Verdict", most: int = 10) -> RenderableType:
     parts: list[RenderableType] = [paths, words(text)]
     if verdict.disagreements:
         wrong = Table("entity", "feature", "path", "oracle", "found", title="differences", style="red")
-        for one in verdict.disagreements[:most]:
-            ids = " ".join(map(printable, one.ids))
-            wrong.add_row(f"{one.entity} {ids}", one.feature, one.path, str(one.oracle), str(one.other))
+        for difference in verdict.disagreements[:most]:
+            ids = " ".join(map(printable, difference.ids))
+            texts = difference.feature, difference.path, str(difference.oracle), str(difference.other)
+            wrong.add_row(f"{difference.entity} {ids}", *texts)
         parts.append(wrong)
     return Group(*parts)
 
@@ -93,7 +94,7 @@ def _facts(status: Status, before: Status | None) -> dict[str, str]:
         "last prediction": _last_prediction(status.api),
         **({"log": status.log} if "://" in status.log else {}),
         "model": str(((status.api or {}).get("model") or {}).get("version") or "none"),
-        **({"kept": kept} if (kept := sizes_in_words(status.kept)) else {}),
+        **({"kept": sizes} if (sizes := sizes_in_words(status.kept)) else {}),
     } | ({"audit": _audit(status.audit)} if status.audit else {})
     # Ids, a dead letter's reason and what the API answers come from outside: each is one line.
     return {name: printable(fact, _LONGEST) for name, fact in facts.items()}
@@ -134,18 +135,18 @@ def _letters(status: Status) -> str:
     if status.dead_letters is None:
         return "unknown"
     kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(status.rejected.items()))
-    last = next((worker.last_letter for worker in status.workers if worker.last_letter), "")
-    return f"{status.dead_letters:,}" + (f" ({kinds}; last {printable(last, 80)})" if kinds else "")
+    newest = next((worker.last_letter for worker in status.workers if worker.last_letter), "")
+    return f"{status.dead_letters:,}" + (f" ({kinds}; last {printable(newest, 80)})" if kinds else "")
 
 
 def _last_prediction(api: dict[str, Any] | None) -> str:
-    last = (api or {}).get("last_prediction")
-    if not last:
+    newest = (api or {}).get("last_prediction")
+    if not newest:
         return "none yet"
-    named = [str(value) for name, value in last.items() if name not in {"at", "confidence", "prediction"}]
-    return f"{' × '.join(named)}: {last['confidence']:.3f}"
+    named = [str(value) for name, value in newest.items() if name not in {"at", "confidence", "prediction"}]
+    return f"{' × '.join(named)}: {newest['confidence']:.3f}"
 
 
 def _audit(audit: Audit) -> str:
-    found = f"{audit.differing} differ: {next(iter(audit.differences), '')}" if audit.differing else "all paths agree"
-    return f"{audit.values:,} values of {audit.entities} entities at {from_micros(audit.at_us):%H:%M:%S}: {found}"
+    result = f"{audit.differing} differ: {next(iter(audit.differences), '')}" if audit.differing else "all paths agree"
+    return f"{audit.values:,} values of {audit.entities} entities at {from_micros(audit.at_us):%H:%M:%S}: {result}"

@@ -1,4 +1,4 @@
-"""An answer on a page: the score, whether it is a yes, and what moved it."""
+"""An answer on a page: its score, its decision, and what moved the score."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ __all__ = ["explained", "show_score"]
 
 
 def explained(question: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the answer with its explanation; None, and the reason on the page, where there is none."""
+    """Return the answer with its explanation; None after showing the reason, if there is none."""
     try:
         return api().predict({**question, "explain": True})
     except ApiError as error:
@@ -30,21 +30,21 @@ def explained(question: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def show_score(answer: Mapping[str, Any], name: str | None = None) -> None:
-    """Draw the score beside the decision, and what moved it; `name` is what the question is about, in words."""
-    asked = asking(answer["target"], api_key())
+    """Draw the score beside the decision, and what moved it; `name` describes the subject of the question."""
+    question = asking(answer["target"], api_key())
     left, right = st.columns([1, 2])
     with left:
         plot(charts.gauge(answer["confidence"], answer["threshold"]), "gauge")
     with right:
         if name:
             st.markdown(f"**{formats.plain(name)}**")
-        told = formats.plain(answers.verdict(answer, asked))
+        verdict = formats.plain(answers.verdict(answer, question))
         if answer["prediction"]:
-            st.success(told, icon=":material/check_circle:")
+            st.success(verdict, icon=":material/check_circle:")
         else:
-            st.info(told, icon=":material/info:")
-        of = asked.model if asked and asked.version == answer["model_version"] else answer["model_version"]
-        st.caption(f"Model {formats.plain(of)}, as of {formats.when(answer['timestamp'])}.")
+            st.info(verdict, icon=":material/info:")
+        model = question.model if question and question.version == answer["model_version"] else answer["model_version"]
+        st.caption(f"Model {formats.plain(model)}, as of {formats.when(answer['timestamp'])}.")
         version = {"target": answer["target"], "version": answer["model_version"]}
         link("version", "About this model", ":material/model_training:", **version)
     parts = answers.parts_of(answer)
@@ -67,18 +67,19 @@ def _moved(parts: answers.Parts) -> None:
         help="Contributions add up in log-odds. As points of probability they are what each changes when it comes in "
         "after those above it.",
     )
-    points, odds, words = parts.points, parts.shown, feature_words()
-    told = [f"{formats.points(points[name], 1)} ({odds[name]:+.2f})" for name in odds]
-    first, last = answers.probability(parts.base), answers.probability(parts.total)
-    ends = [f"{formats.percent(share)} ({at:+.2f})" for share, at in ((first, parts.base), (last, parts.total))]
+    points, odds, descriptions = parts.points, parts.contributions, feature_words()
+    bar_texts = [f"{formats.points(points[name], 1)} ({odds[name]:+.2f})" for name in odds]
+    start, end = answers.probability(parts.base), answers.probability(parts.total)
+    sides = ((start, parts.base), (end, parts.total))
+    ends = [f"{formats.percent(share)} ({log_odds:+.2f})" for share, log_odds in sides]
     is_points = scale == _SCALES[0]
-    shown = {name: 100 * point for name, point in points.items()} if is_points else odds
+    bar_values = {name: 100 * point for name, point in points.items()} if is_points else odds
     plot(
         charts.waterfall(
-            100 * first if is_points else parts.base,
-            [(words.title(name), value) for name, value in shown.items()],
-            100 * last if is_points else parts.total,
-            [ends[0], *told, ends[1]],
+            100 * start if is_points else parts.base,
+            [(descriptions.title(name), value) for name, value in bar_values.items()],
+            100 * end if is_points else parts.total,
+            [ends[0], *bar_texts, ends[1]],
             unit="probability (%)" if is_points else "log-odds",
         ),
         f"waterfall_{is_points}",

@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Draw the page of the address."""
+    """Draw the page that the address names."""
     st.set_page_config(page_title="Encore", page_icon="🔁", layout="wide")
     apply_style()
     pages = {
@@ -38,15 +38,15 @@ def main() -> None:
             help="Kept until this tab is reloaded or closed. A key with the role `operate` is needed to promote, roll "
             "back and retrain: where no keys are set, the one in the home's file `run/admin.key`.",
         )
-    if why := _refusal():
+    if reason := _refusal():
         st.title(page.title)
-        st.error(f"{why}; give one at the left", icon=":material/error:")
+        st.error(f"{reason}; give one at the left", icon=":material/error:")
     else:
         page.run()
 
 
 def _refusal() -> str:
-    """Why nothing is shown, if so: pages read Redis and the log themselves, not only through the API and its keys."""
+    """Return why nothing is shown, if so: pages read Redis and the log themselves, past the API's check of keys."""
     return plain(callers().refusal_now(api_key().encode(), "read"))
 
 

@@ -47,18 +47,18 @@ def _figure(traces: Any, height: int, **layout: Any) -> go.Figure:
     return go.Figure(traces, {"height": height, "margin": _MARGIN, **layout})
 
 
-def _line(place: int, name: str, x: Sequence[Any], y: Sequence[float | None], **how: Any) -> go.Scatter:
+def _line(index: int, name: str, x: Sequence[Any], y: Sequence[float | None], **options: Any) -> go.Scatter:
     """Return the curve at an index of the cycle, with its own dash beside its colour."""
-    line = {"dash": _DASHES[place % len(_DASHES)], "width": 2, "color": _CYCLE[place % len(_CYCLE)]}
-    return go.Scatter(x=list(x), y=list(y), name=chart_text(name), line=line, **how)
+    line = {"dash": _DASHES[index % len(_DASHES)], "width": 2, "color": _CYCLE[index % len(_CYCLE)]}
+    return go.Scatter(x=list(x), y=list(y), name=chart_text(name), line=line, **options)
 
 
 def lines(times: Sequence[datetime], series: Mapping[str, Sequence[float | None]], *, unit: str) -> go.Figure:
     """Return lines over time, each with its own dash beside its colour."""
     return _figure(
         [
-            _line(place, name, times, values, mode="lines", hovertemplate="%{y:,.1f} " + unit)
-            for place, (name, values) in enumerate(series.items())
+            _line(index, name, times, values, mode="lines", hovertemplate="%{y:,.1f} " + unit)
+            for index, (name, values) in enumerate(series.items())
         ],
         260,
         hovermode="x unified",
@@ -81,7 +81,7 @@ def over_time(
     figure = _figure(
         [
             _line(
-                place,
+                index,
                 name,
                 times,
                 values,
@@ -89,7 +89,7 @@ def over_time(
                 connectgaps=False,
                 hovertemplate="%{y:,.4g} " + unit,
             )
-            for place, (name, values) in enumerate(series.items())
+            for index, (name, values) in enumerate(series.items())
         ],
         220,
         hovermode="x unified",
@@ -98,8 +98,8 @@ def over_time(
         yaxis={"title": chart_text(unit), "rangemode": "tozero"},
         xaxis={"type": "date", "range": [times[0], times[-1]] if times and not dots else None},
     )
-    most = max((value for values in series.values() for value in values if value is not None), default=0.0)
-    if limit is not None and most > limit / 2:
+    greatest = max((value for values in series.values() for value in values if value is not None), default=0.0)
+    if limit is not None and greatest > limit / 2:
         line = {"color": COLOURS["vermilion"], "dash": "dot", "width": 2}
         figure.add_hline(limit, line=line, annotation={"text": limit_name, "font": {"color": COLOURS["vermilion"]}})
     return figure
@@ -163,9 +163,9 @@ def gauge(score: float, threshold: float) -> go.Figure:
 def waterfall(
     start: float, changes: Sequence[tuple[str, float]], end: float, texts: Sequence[str], *, unit: str
 ) -> go.Figure:
-    """Return the way from a start to an end, change by change, with a text per bar, the first and last ones included.
+    """Return a waterfall from a start to an end value, with a text per bar, the first and last ones included.
 
-    Texts stand in a column of their own at the right: beside the bars they would lie over each other.
+    Texts are in a column of their own at the right: beside the bars they would overlap.
     """
     names = ["where it starts", *(folded(chart_text(name)) for name, _ in changes), "this answer"]
     rows = list(range(len(names)))
@@ -214,9 +214,9 @@ def sparkline(counts: Mapping[str, Mapping[str, int]]) -> go.Figure:
                 x=list(days),
                 y=list(days.values()),
                 name=chart_text(kind.replace("_", " ")),
-                marker_color=_CYCLE[place % len(_CYCLE)],
+                marker_color=_CYCLE[index % len(_CYCLE)],
             )
-            for place, (kind, days) in enumerate(counts.items())
+            for index, (kind, days) in enumerate(counts.items())
         ],
         150,
         barmode="stack",
@@ -241,8 +241,8 @@ def curves(
     equal["line"] = {"dash": "dot", "width": 1, "color": COLOURS["grey"]}
     return _figure(
         [
-            _line(place, name, xs, ys, mode="lines+markers" if markers else "lines")
-            for place, (name, (xs, ys)) in enumerate(series.items())
+            _line(index, name, xs, ys, mode="lines+markers" if markers else "lines")
+            for index, (name, (xs, ys)) in enumerate(series.items())
         ],
         height,
         shapes=[equal] if diagonal else [],
@@ -279,10 +279,10 @@ def grouped_bars(names: Sequence[str], series: Mapping[str, Sequence[float]], *,
                 x=[chart_text(name) for name in names],
                 y=list(values),
                 name=chart_text(title),
-                marker={"color": _CYCLE[place % len(_CYCLE)], "pattern": {"shape": ("", "/", "x")[place % 3]}},
+                marker={"color": _CYCLE[index % len(_CYCLE)], "pattern": {"shape": ("", "/", "x")[index % 3]}},
                 hovertemplate="%{y:.1f} " + unit,
             )
-            for place, (title, values) in enumerate(series.items())
+            for index, (title, values) in enumerate(series.items())
         ],
         320,
         barmode="group",

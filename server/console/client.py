@@ -17,7 +17,7 @@ _LONGEST = 32 * 1024 * 1024
 class Api:
     """A client of one API.
 
-    Raises `UnavailableError` where it does not answer, or lacks Redis or a model; `ApiError` where it refuses.
+    Raises `UnavailableError` if it does not answer, or lacks Redis or a model; `ApiError` if it refuses.
     """
 
     def __init__(self, url: str, *, key: str = "", timeout_s: float = 5.0) -> None:
@@ -29,8 +29,8 @@ class Api:
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:
         """Return the JSON answer of a GET; parameters that are None are left out."""
-        given = {name: value for name, value in query.items() if value is not None}
-        return self._ask("GET", path + ("?" + urllib.parse.urlencode(given) if given else ""), None)
+        parameters = {name: value for name, value in query.items() if value is not None}
+        return self._ask("GET", path + ("?" + urllib.parse.urlencode(parameters) if parameters else ""), None)
 
     def post(self, path: str, body: Any, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Return the JSON answer of a POST."""
@@ -41,7 +41,7 @@ class Api:
         try:
             return self.get("/health")
         except _NotWellError as error:
-            return error.found
+            return error.answer
 
     def features(self, user_id: str, product_id: str | None = None) -> dict[str, Any]:
         """Return the features of a user, and of a product and the pair."""
@@ -53,8 +53,8 @@ class Api:
 
     def predict_batch(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
         """Return answers in order, None for a question without, to at most as many as the API accepts at once."""
-        found: list[dict[str, Any] | None] = self.post("/predict/batch", {"rows": rows}, timeout_s=30)["predictions"]
-        return found
+        answers: list[dict[str, Any] | None] = self.post("/predict/batch", {"rows": rows}, timeout_s=30)["predictions"]
+        return answers
 
     def what_if(
         self,
@@ -72,15 +72,15 @@ class Api:
     def _ask(self, method: str, target: str, body: bytes | None, timeout_s: float | None = None) -> dict[str, Any]:
         request = urllib.request.Request(self.url + target, body, method=method)  # noqa: S310 - our own address
         request.add_header("Accept", "application/json")
-        request.add_header("X-Encore-Origin", "console")  # whose questions say nothing of the shop
+        request.add_header("X-Encore-Origin", "console")  # its questions are no sample of the shop's
         if body is not None:
             request.add_header("Content-Type", "application/json")
         if self._key:
             request.add_header("X-API-Key", self._key)
         try:
             with self._opener.open(request, timeout=timeout_s or self._timeout_s) as answer:
-                found: dict[str, Any] = json.loads(answer.read(_LONGEST))
-                return found
+                content: dict[str, Any] = json.loads(answer.read(_LONGEST))
+                return content
         except urllib.error.HTTPError as error:
             with error:
                 raise _refusal(error.code, error.read(_LONGEST)) from error
@@ -95,32 +95,32 @@ class Api:
 class _NotWellError(UnavailableError):
     """The API's 503 from its health route, with the answer."""
 
-    def __init__(self, message: str, found: dict[str, Any]) -> None:
+    def __init__(self, message: str, answer: dict[str, Any]) -> None:
         super().__init__(message)
-        self.found = found
+        self.answer = answer
 
 
 def _refusal(status: int, body: bytes) -> EncoreError:
     try:
-        found = json.loads(body)
+        parsed = json.loads(body)
     except ValueError:
-        found = None
-    said = found if isinstance(found, dict) else {}
-    text = _told(said) or f"HTTP {status}"
+        parsed = None
+    answer = parsed if isinstance(parsed, dict) else {}
+    text = _message(answer) or f"HTTP {status}"
     if status == 503:
-        return _NotWellError(text, said)
+        return _NotWellError(text, answer)
     return ApiError(text, status)
 
 
-def _told(said: Mapping[str, Any]) -> str:
+def _message(answer: Mapping[str, Any]) -> str:
     """Return the API's message: a text, or a text per field."""
-    fields = said.get("errors") or said.get("detail")
+    fields = answer.get("errors") or answer.get("detail")
     if isinstance(fields, list):
-        return "; ".join(f"{_place(field)}: {field.get('msg') or field.get('detail')}" for field in fields)
-    return str(said.get("detail") or said.get("title") or "")
+        return "; ".join(f"{_path(field)}: {field.get('msg') or field.get('detail')}" for field in fields)
+    return str(answer.get("detail") or answer.get("title") or "")
 
 
-def _place(field: Mapping[str, Any]) -> str:
-    """Return a field's place in the request: names and row numbers, without the part (body, query)."""
+def _path(field: Mapping[str, Any]) -> str:
+    """Return a field's path in the request: names and row numbers, without the part (body, query)."""
     loc = field.get("loc") or field.get("pointer") or "request"
     return ".".join(map(str, loc[1:] or loc)) if isinstance(loc, list) else str(loc)

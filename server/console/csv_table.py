@@ -1,4 +1,4 @@
-"""Tables to take away as CSV, which a spreadsheet opens without taking any of their text for a formula."""
+"""Tables exported as CSV, in which a spreadsheet runs no cell as a formula."""
 
 import csv
 import io
@@ -8,11 +8,11 @@ from typing import Any
 __all__ = ["write_csv"]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""What a cell begins with that a spreadsheet computes (OWASP, CSV injection)."""
+"""Beginnings of a cell that a spreadsheet takes for a formula (OWASP, CSV injection)."""
 
 
 def write_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """The rows as CSV in UTF-8, under a header. Absent and None are empty; text like a formula gets an apostrophe."""
+    """Return CSV in UTF-8, with a header. Absent and None are empty; text like a formula gets an apostrophe."""
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(columns)

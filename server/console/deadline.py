@@ -1,4 +1,4 @@
-"""Calls that may hang are waited for so long and no longer: a page says what is wrong within two seconds."""
+"""A time limit for calls that may hang, so that a page says what is wrong within two seconds."""
 
 import threading
 from collections.abc import Callable
@@ -14,11 +14,11 @@ T = TypeVar("T")
 class Deadline:
     """Runs calls one at a time, each in a thread, and waits `limit_s` for it.
 
-    A call that is late goes on; until it ends, others are refused at once. `why` is said then.
+    A late call goes on; until it ends, others are refused at once. `reason` is the error's text.
     """
 
-    def __init__(self, why: str, limit_s: float) -> None:
-        self._why = why
+    def __init__(self, reason: str, limit_s: float) -> None:
+        self._reason = reason
         self._limit_s = limit_s
         self._free = threading.Lock()
         self._is_late = False
@@ -26,15 +26,15 @@ class Deadline:
     def __call__(self, call: Callable[[], T]) -> T:
         """Return what a call returns, or raise what it raises. Raises UnavailableError where it takes too long."""
         if not self._free.acquire(timeout=0 if self._is_late else self._limit_s):
-            raise UnavailableError(self._why)
-        done: list[Any] = []
+            raise UnavailableError(self._reason)
+        outcomes: list[Any] = []
         ended = threading.Event()
 
         def work() -> None:
             try:
-                done.append((call(), None))
+                outcomes.append((call(), None))
             except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
-                done.append((None, error))
+                outcomes.append((None, error))
             finally:
                 self._is_late = False
                 self._free.release()
@@ -43,9 +43,9 @@ class Deadline:
         threading.Thread(target=work, name="deadline", daemon=True).start()
         if not ended.wait(self._limit_s):
             self._is_late = not ended.is_set()
-            raise UnavailableError(self._why)
-        value, error = done[0]
+            raise UnavailableError(self._reason)
+        value, error = outcomes[0]
         if error is not None:
             raise error
-        found: T = value
-        return found
+        result: T = value
+        return result

@@ -76,10 +76,10 @@ def duration(seconds: float | None) -> str:
 
 def span(length_us: float) -> str:
     """Format a length of time in words: 30 days, 24 hours, 1 hour."""
-    for unit_us, word in ((DAY_US, "day"), (HOUR_US, "hour"), (MINUTE_US, "minute")):
-        if length_us >= (2 * unit_us if word == "day" else unit_us):
+    for unit_us, name in ((DAY_US, "day"), (HOUR_US, "hour"), (MINUTE_US, "minute")):
+        if length_us >= (2 * unit_us if name == "day" else unit_us):
             count = length_us / unit_us
-            return f"{count:.4g} {word}" + ("" if count == 1 else "s")
+            return f"{count:.4g} {name}" + ("" if count == 1 else "s")
     return f"{length_us / MICROS:.4g} seconds"
 
 
@@ -124,7 +124,7 @@ def sentence(note: str) -> str:
 def plain(text: str) -> str:
     """Escape external text for Streamlit's Markdown, except our own commands in backticks."""
     parts = _OUR_COMMAND.split(printable(" ".join(text.split())))
-    return "".join(part if place % 2 else _PUNCTUATION.sub(r"\\\1", part) for place, part in enumerate(parts))
+    return "".join(part if index % 2 else _PUNCTUATION.sub(r"\\\1", part) for index, part in enumerate(parts))
 
 
 def chart_text(text: str) -> str:

@@ -61,16 +61,16 @@ def facts(
 ) -> None:
     """Draw a few numbers with their names, and how they changed, side by side as far as there is room.
 
-    `fires` has the alert of each number that passes its limit: the tile is red and bears its name.
+    `fires` maps each number past its limit to its alert's name, which its red tile shows.
     """
     with st.container(horizontal=True, gap="small"):
         for name, value in values.items():
-            told: dict[str, Any] = {"help": (helps or {}).get(name), "border": True, "width": width}
+            options: dict[str, Any] = {"help": (helps or {}).get(name), "border": True, "width": width}
             if alert := (fires or {}).get(name):
                 with st.container(key=f"{FIRES}{alert}_{len(name)}", width=width):
-                    st.metric(name, plain(value), alert, delta_color="inverse", delta_arrow="off", **told)
+                    st.metric(name, plain(value), alert, delta_color="inverse", delta_arrow="off", **options)
             else:
-                st.metric(name, plain(value), (changes or {}).get(name), **told)
+                st.metric(name, plain(value), (changes or {}).get(name), **options)
 
 
 def plot(figure: Any, key: str) -> None:

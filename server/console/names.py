@@ -1,7 +1,7 @@
-"""Names of what keys name, where the shop has them.
+"""Display names of ids, if the shop has them.
 
 A project keeps them beside its schema, in `names/user_id.csv` for the key `user_id`: two columns, id and name, under a
-header. The products of the package's own synthetic shop have the names that it gave them.
+header. The products of the package's own synthetic shop have names of its own.
 """
 
 import csv
@@ -20,12 +20,12 @@ _LONGEST = 120
 
 
 def names_of(column: str) -> dict[str, str]:
-    """Return the name of each id of a key that has one."""
+    """Return the display names of a key's ids, by id."""
     return _names(column)
 
 
 def name_of(column: str, value: str) -> str:
-    """Return the name of an id; empty where it has none."""
+    """Return the display name of an id; empty if it has none."""
     return names_of(column).get(value, "")
 
 
@@ -50,7 +50,7 @@ def _names(column: str) -> dict[str, str]:
 
 
 def read_names(path: Path) -> dict[str, str]:
-    """Return what a file of names says; nothing where there is none. Raises DataError where it is no such file."""
+    """Return the names in a file, by id; none if there is no file. Raises DataError if it is malformed."""
     if not path.is_file():
         return {}
     try:

@@ -74,28 +74,28 @@ def settings() -> Settings:
 
 @st.cache_resource
 def callers() -> Callers:
-    """Return who may look."""
+    """Return the check of visitors' keys."""
     return Callers.of(settings())
 
 
 def api() -> Api:
-    """Return the API's client, with this visitor's key. Raises UnavailableError, soon, where the API does not answer.
+    """Return the API's client with this visitor's key. Raises UnavailableError if it is silent for `_SILENT_S`.
 
-    A page asks it many times: one that hangs is waited for once, and not as long as an answer may take.
+    A page calls it many times: a hanging API is waited for once, and not as long as an answer may take.
     """
-    found = settings()
-    client = Api(http_url(found.api_host, found.api_port), key=api_key())
-    if why := _silence():
-        raise UnavailableError(why)
+    config = settings()
+    client = Api(http_url(config.api_host, config.api_port), key=api_key())
+    if reason := _silence():
+        raise UnavailableError(reason)
     return client
 
 
 @st.cache_data(ttl=1.5, show_spinner=False)
 def _silence() -> str:
     """Return why the API does not answer; empty where it does."""
-    found = settings()
+    config = settings()
     try:
-        Api(http_url(found.api_host, found.api_port), timeout_s=_SILENT_S).get("/health/live")
+        Api(http_url(config.api_host, config.api_port), timeout_s=_SILENT_S).get("/health/live")
     except UnavailableError as error:
         return str(error)
     except ApiError:
@@ -104,7 +104,7 @@ def _silence() -> str:
 
 
 _SILENT_S = 0.8
-"""How long the API may take to say that it lives, s."""
+"""Time limit of the API's liveness check, s."""
 
 
 def api_key() -> str:
@@ -125,20 +125,20 @@ def _watch() -> tuple[Observer, LiveFeed]:
 
 @st.cache_data(ttl=2, show_spinner=False)
 def readings() -> dict[str, float]:
-    """Return the numbers by which alerts judge the system now."""
+    """Return the system's current numbers, by which alerts judge."""
     status = feed().looks(wall_clock())[-1]
-    found = readings_of(status, _system().collect())
-    kept = read_past(past_folder(settings()), status.at_us - _LETTERS_US, status.at_us)
-    before = kept[0].values if kept else {}
-    if all(name in one for name in ("produced", "dead_letters") for one in (before, found)):
-        came, letters = (found[name] - before[name] for name in ("produced", "dead_letters"))
-        if came > 0 and letters >= 0:
-            found["dead_letter_share"] = letters / came
-    return found
+    current = readings_of(status, _system().collect())
+    past = read_past(past_folder(settings()), status.at_us - _LETTERS_US, status.at_us)
+    before = past[0].values if past else {}
+    if all(name in numbers for name in ("produced", "dead_letters") for numbers in (before, current)):
+        produced, letters = (current[name] - before[name] for name in ("produced", "dead_letters"))
+        if produced > 0 and letters >= 0:
+            current["dead_letter_share"] = letters / produced
+    return current
 
 
 _LETTERS_US = 10 * MINUTE_US
-"""Over which time the alert about dead letters looks."""
+"""Time over which the dead-letter alert measures, µs."""
 
 
 @st.cache_resource
@@ -152,21 +152,21 @@ def prometheus() -> Prometheus | None:
     return Prometheus(url) if url else None
 
 
-def inspect(ask: Callable[[Inspector], T]) -> T:
-    """Call `ask` with the shared inspector of Kafka, one visitor at a time. Raises UnavailableError, soon, without."""
+def inspect(query: Callable[[Inspector], T]) -> T:
+    """Call `query` with the shared inspector of Kafka, one visitor at a time. Raises UnavailableError if it is late."""
     inspector, in_time = _inspector()
-    return in_time(lambda: ask(inspector))
+    return in_time(lambda: query(inspector))
 
 
 @st.cache_resource(on_release=lambda inspector: inspector[0].close())
 def _inspector() -> tuple[Inspector, Deadline]:
     servers = settings().kafka_servers
-    why = f"Kafka at {servers} does not answer within {_KAFKA_S:g} s; look whether it runs, and at KAFKA_SERVERS"
-    return Inspector(servers, wait_s=0.3, access=settings().kafka_access), Deadline(why, _KAFKA_S)
+    reason = f"Kafka at {servers} does not answer within {_KAFKA_S:g} s; look whether it runs, and at KAFKA_SERVERS"
+    return Inspector(servers, wait_s=0.3, access=settings().kafka_access), Deadline(reason, _KAFKA_S)
 
 
 _KAFKA_S = 1.8
-"""How long an answer of Kafka may take, s; reading the newest messages takes up to one."""
+"""Time limit of a query to Kafka, s; reading the newest messages takes up to 1 s."""
 
 
 def clock() -> int:
@@ -175,9 +175,9 @@ def clock() -> int:
 
 
 def redis_client() -> "redis.Redis":
-    """Return a client of Redis. Raises UnavailableError, soon, where it does not answer."""
-    if why := _redis_silence():
-        raise UnavailableError(why)
+    """Return a client of Redis. Raises UnavailableError within `_SILENT_S` if it does not answer."""
+    if reason := _redis_silence():
+        raise UnavailableError(reason)
     return _redis()
 
 
@@ -209,13 +209,13 @@ def history() -> "EventHistory":
 
 @st.cache_data(ttl=10, show_spinner=False)
 def served_targets(key: str) -> list[str]:  # noqa: ARG001 - part of the cache's key
-    """Return the targets that have a champion, the project's first one first; none where the API does not tell."""
+    """Return the targets that have a champion, the project's first one first; none if the API does not answer."""
     try:
-        found = [target["target"] for target in api().get("/models")["targets"] if target["champion"]]
+        names = [target["target"] for target in api().get("/models")["targets"] if target["champion"]]
     except EncoreError:
         return []
-    first = first_target(settings().declared)
-    return sorted(found, key=lambda name: (name != first, name))
+    main = first_target(settings().declared)
+    return sorted(names, key=lambda name: (name != main, name))
 
 
 @st.cache_data(ttl=300, show_spinner="looking who and what there is …")
@@ -226,7 +226,7 @@ def busiest(column: str) -> list[str]:
 
 @st.cache_data(ttl=30, show_spinner=False)
 def asking(target: str, key: str) -> Asking | None:  # noqa: ARG001 - part of the cache's key
-    """Return what the target's champion answers; None where the API does not tell."""
+    """Return the question that the target's champion answers; None if the API does not answer."""
     try:
         return asking_of(api().get(f"/models/{quote(target, safe='')}/champion")["report"])
     except EncoreError:
@@ -235,7 +235,7 @@ def asking(target: str, key: str) -> Asking | None:  # noqa: ARG001 - part of th
 
 @st.cache_resource(ttl=5, show_spinner=False)
 def plan() -> Plan:
-    """Return the compiled features that answer now; where Redis is away, those of the definitions."""
+    """Return the plan that is live in Redis; if Redis is unreachable, the plan of the definitions."""
     try:
         return open_live(redis_client(), settings()).plan
     except EncoreError:
@@ -244,5 +244,5 @@ def plan() -> Plan:
 
 @st.cache_resource(ttl=60, show_spinner=False)
 def feature_words() -> FeatureWords:
-    """Return the features that answer now, in words."""
+    """Return descriptions of the live plan's features."""
     return FeatureWords(plan())

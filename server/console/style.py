@@ -1,11 +1,11 @@
-"""What the theme cannot say: tiles that an alert turns red, a result that stays in view, captions that can be read."""
+"""CSS beyond Streamlit's theme: red tiles of alerts, a result that stays in view, readable captions."""
 
 import streamlit as st
 
 __all__ = ["FIRES", "IN_VIEW", "apply_style"]
 
 FIRES = "fires_"
-"""What the keys of containers begin with whose tile is red."""
+"""Prefix of the keys of containers whose tile is red."""
 
 IN_VIEW = "in_view"
 """The key of a container whose first part stays in view while the rest is scrolled."""
@@ -25,5 +25,5 @@ _RULES = f"""
 
 
 def apply_style() -> None:
-    """Put the rules into the page. They are this file's own: nothing from outside is in them."""
+    """Insert the rules into the page. They contain no external text."""
     st.html(_RULES)

@@ -22,15 +22,15 @@ class Range(NamedTuple):
 
 def slider_range(name: str, value: Value) -> Range:
     """Return a range from 0 to well above the value; integers move in whole steps. A null value starts at 0."""
-    now = float(value or 0.0)
+    start = float(value or 0.0)
     if name in _FIXED:
         low, high = _FIXED[name]
-        return Range(low, high, 1.0, now)
+        return Range(low, high, 1.0, start)
     if name.endswith(_SHARES):
-        return Range(0.0, max(1.0, now), 0.01, now)
-    whole = isinstance(value, int)
-    high = max(10.0, 3 * abs(now))
-    return Range(min(0.0, 3 * now), float(round(high)) if whole else high, 1.0 if whole else high / 200, now)
+        return Range(0.0, max(1.0, start), 0.01, start)
+    is_whole = isinstance(value, int)
+    high = max(10.0, 3 * abs(start))
+    return Range(min(0.0, 3 * start), float(round(high)) if is_whole else high, 1.0 if is_whole else high / 200, start)
 
 
 def movable(names: Sequence[str], contributions: Mapping[str, float], count: int = 4) -> list[str]:

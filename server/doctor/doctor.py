@@ -15,7 +15,7 @@ __all__ = ["examine"]
 
 
 def examine(sample: int) -> Iterator[Finding]:
-    """Look at all, and yield each finding as it is made; `sample` entities of each kind are compared (0: none)."""
+    """Run all checks, and yield each finding as it is made; `sample` entities of each kind are compared (0: none)."""
     try:
         settings = read_settings()
     except ConfigurationError as error:

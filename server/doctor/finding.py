@@ -1,4 +1,4 @@
-"""One thing that was looked at, how it is, and what to do."""
+"""The result of one check: its subject, its state, and what to do."""
 
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
@@ -14,7 +14,7 @@ Level = Literal["ok", "warn", "fail"]
 
 
 class Finding(NamedTuple):
-    """`about` names what was looked at; `advice` says what to do, and is empty where nothing is."""
+    """A check's result: `about` names its subject, `found` its state; `advice` says what to do, empty if nothing."""
 
     level: Level
     about: str
@@ -23,39 +23,39 @@ class Finding(NamedTuple):
 
 
 def ok(about: str, found: str) -> Finding:
-    """It is as it should be."""
+    """Return a finding that all is well."""
     return Finding("ok", about, found)
 
 
 def warn(about: str, found: str, advice: str) -> Finding:
-    """It works, and may not for long, or not as meant."""
+    """Return a finding of something that works, but perhaps not for long, or not as intended."""
     return Finding("warn", about, found, advice)
 
 
 def fail(about: str, found: str, advice: str) -> Finding:
-    """It does not work."""
+    """Return a finding of something that does not work."""
     return Finding("fail", about, found, advice)
 
 
 def told(about: str, message: str, level: Level = "fail", advice: str = "") -> Finding:
-    """What a message of ours says: what is wrong, a semicolon, what to do; `advice` where it does not say that."""
+    """Return a finding from an Encore message: problem, semicolon, advice; `advice` is used if it has none."""
     message = message.removeprefix(f"{about}: ")
     end = _semicolon(message)
     return Finding(level, about, message[:end], message[end + 2 :] or advice)
 
 
 def _semicolon(message: str) -> int:
-    """Return the place of the first semicolon outside of brackets, or the end."""
+    """Return the index of the first semicolon outside of brackets, or the length."""
     depth = 0
-    for place, letter in enumerate(message):
+    for index, letter in enumerate(message):
         depth += (letter == "(") - (letter == ")")
-        if depth == 0 and message.startswith("; ", place):
-            return place
+        if depth == 0 and message.startswith("; ", index):
+            return index
     return len(message)
 
 
 def looked(about: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """Yield what a look finds; what ends it is a finding too."""
+    """Yield the findings of a check; an error that ends it is a finding too."""
     try:
         yield from look()
     except (EncoreError, redis.RedisError, KafkaError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Settings, versions and disk: what needs nothing but this machine."""
+"""Checks that need only this machine: settings, versions and disk."""
 
 import difflib
 import platform
@@ -20,17 +20,17 @@ __all__ = ["look_at_machine"]
 
 _OTHERS = ("OTEL_", "MLFLOW_")
 _NEAR = 0.85
-"""How much of two names is the same, 0 to 1, where one is taken for the other misspelt."""
+"""Similarity of two names, 0 to 1, from which one is taken for a misspelling of the other."""
 
 _SOON_US = 7 * DAY_US
-"""Before the end of a key, so that its bearers can have another."""
+"""Time before the end of a key at which to warn, so that its bearers can get another."""
 
 _LOW, _FULL = 0.1, 0.02
-"""Shares of the disk that are free."""
+"""Free shares of the disk below which to warn, and to fail."""
 
 
 def look_at_machine(settings: Settings, clock: Clock = wall_clock) -> Iterator[Finding]:
-    """Say which settings hold and which versions run, and whether the home's disk has room."""
+    """Yield findings about settings, keys, versions, and room on the home's disk."""
     yield from _settings(settings)
     yield from _keys(settings.keys, clock())
     yield ok(
@@ -58,31 +58,31 @@ def _keys(keys: Sequence[ApiKey], now_us: int) -> Iterator[Finding]:
 
 
 def _near_misses(settings: Settings) -> dict[str, str]:
-    """Return variables of the environment that are no settings and named nearly as one, with the name of that.
+    """Return environment variables that are no settings but resemble one, with that setting's name.
 
-    Those of other programs, whose names begin as theirs do, are left out; of ENCORE_ none is unknown.
+    Variables with other programs' prefixes are left out; unknown ENCORE_ variables were refused before.
     """
-    known = variables()
-    ours = [name for name in known if not name.startswith(_OTHERS)]
-    found = {
-        name: difflib.get_close_matches(name, ours, n=1, cutoff=_NEAR)
+    names = variables()
+    candidates = [name for name in names if not name.startswith(_OTHERS)]
+    matches = {
+        name: difflib.get_close_matches(name, candidates, n=1, cutoff=_NEAR)
         for name in sorted(environment_of(settings))
-        if name not in known and not name.startswith(_OTHERS)
+        if name not in names and not name.startswith(_OTHERS)
     }
-    return {name: nearest[0] for name, nearest in found.items() if nearest}
+    return {name: nearest[0] for name, nearest in matches.items() if nearest}
 
 
 def _disk(home: Path) -> Iterator[Finding]:
-    there = next(path for path in (home, *home.parents) if path.exists())
-    disk = shutil.disk_usage(there)
-    share, said = (
+    folder = next(path for path in (home, *home.parents) if path.exists())
+    disk = shutil.disk_usage(folder)
+    share, message = (
         disk.free / disk.total,
-        f"{disk.free / 2**30:,.1f} of {disk.total / 2**30:,.1f} GB are free at {there}",
+        f"{disk.free / 2**30:,.1f} of {disk.total / 2**30:,.1f} GB are free at {folder}",
     )
     advice = "give it more, or set ENCORE_PREDICTIONS_KEPT lower"
     if share < _FULL:
-        yield fail("disk", said, advice)
+        yield fail("disk", message, advice)
     elif share < _LOW:
-        yield warn("disk", said, advice)
+        yield warn("disk", message, advice)
     else:
-        yield ok("disk", said)
+        yield ok("disk", message)

@@ -1,4 +1,4 @@
-"""What a project has made: Feast's registry, models, and the same values on every path."""
+"""Checks of what a project has made: Feast's registry, models, and equal values on all paths."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,8 +18,8 @@ __all__ = ["look_at_project"]
 
 
 def look_at_project(settings: Settings, sample: int) -> Iterator[Finding]:
-    """Say whether registry and models are of the plan that answers, and compare `sample` entities of each kind."""
-    plan = _answering(settings)
+    """Yield whether registry and models match the live plan, and compare `sample` entities of each kind."""
+    plan = _live_plan(settings)
     if plan is None:
         yield fail("features", "no definitions are compiled yet", "`encore features`, or `encore up`, which does all")
         return
@@ -29,8 +29,8 @@ def look_at_project(settings: Settings, sample: int) -> Iterator[Finding]:
         yield from looked("parity", lambda: _parity(settings, sample))
 
 
-def _answering(settings: Settings) -> Plan | None:
-    """Return the plan that answers; where Redis does not say, the one that the home keeps."""
+def _live_plan(settings: Settings) -> Plan | None:
+    """Return the live plan; if Redis does not tell it, the one stored in the home."""
     client: Any = connect_redis(settings)
     with closing(client):
         try:
@@ -88,9 +88,9 @@ def _parity(settings: Settings, sample: int) -> Iterator[Finding]:
     verdict = run_verification(settings, sample=sample, as_of_us=None, seed=0)
     values = sum(verdict.compared.values())
     if verdict.disagreements:
-        first = " ".join(map(str, verdict.disagreements[0]))
-        said = f"{len(verdict.disagreements):,} of {values:,} values differ: {first}"
-        yield fail("parity", said, "`encore verify` names them, `encore rebuild` makes the states anew")
+        first_difference = " ".join(map(str, verdict.disagreements[0]))
+        message = f"{len(verdict.disagreements):,} of {values:,} values differ: {first_difference}"
+        yield fail("parity", message, "`encore verify` names them, `encore rebuild` makes the states anew")
     elif not values:
         yield warn("parity", "there was nothing to compare", "`encore up` makes a history and folds it")
     else:

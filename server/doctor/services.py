@@ -1,4 +1,4 @@
-"""What others run and the settings name: MLflow as a server, and the issuer of tokens."""
+"""Checks of external services that the settings name: an MLflow server, and the issuer of tokens."""
 
 import urllib.error
 import urllib.request
@@ -16,31 +16,31 @@ _PATIENCE_S = 3.0
 
 
 def look_at_services(settings: Settings) -> Iterator[Finding]:
-    """Say whether they answer."""
+    """Yield whether the services answer."""
     yield from look_at_mlflow(settings.tracking_uri)
     if (oidc := settings.oidc) is not None:
         yield from looked("tokens", lambda: look_at_issuer(oidc))
 
 
 def look_at_mlflow(uri: str) -> Iterator[Finding]:
-    """Say whether the MLflow of a tracking URI answers, where it is a server."""
+    """Yield whether MLflow answers, if the tracking URI is a server's."""
     parts = urlsplit(uri)
     if parts.scheme not in {"http", "https"}:
         return  # a database, which the models were checked against
-    where = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"  # no password
+    address = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"  # no password
     try:
-        with urllib.request.urlopen(f"{where}{parts.path.rstrip('/')}/health", timeout=_PATIENCE_S) as answer:  # noqa: S310 - http, see above
+        with urllib.request.urlopen(f"{address}{parts.path.rstrip('/')}/health", timeout=_PATIENCE_S) as answer:  # noqa: S310 - http, see above
             answer.read(100)
-        yield ok("MLflow", f"answers at {where}")
+        yield ok("MLflow", f"answers at {address}")
     except urllib.error.HTTPError as error:
-        level = warn if error.code in {401, 403, 404} else fail  # it is there, and says no more to strangers
-        yield level("MLflow", f"{where} answers {error.code}", "look whether MLFLOW_TRACKING_URI is its address")
+        level = warn if error.code in {401, 403, 404} else fail  # it answers, but not without credentials
+        yield level("MLflow", f"{address} answers {error.code}", "look whether MLFLOW_TRACKING_URI is its address")
     except (OSError, ValueError) as error:
         advice = "the model that answers stays; training and promotion need it: check MLFLOW_TRACKING_URI"
-        yield fail("MLflow", f"{where} does not answer ({error})", advice)
+        yield fail("MLflow", f"{address} does not answer ({error})", advice)
 
 
 def look_at_issuer(oidc: Oidc) -> Iterator[Finding]:
-    """Say whether tokens can be checked: the keys of their issuer are had as the API has them."""
+    """Yield whether tokens can be checked: their issuer's keys are fetched as the API fetches them."""
     KeySet(oidc).refresh_now(None)
     yield ok("tokens", f"the keys of {oidc.issuer} are there")

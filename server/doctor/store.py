@@ -19,25 +19,25 @@ from server.settings import Settings
 __all__ = ["CLOCK_FAIL_S", "CLOCK_WARN_S", "look_at_store"]
 
 _LEAST = 6
-"""The oldest Redis that has all commands; Valkey says that it is 7."""
+"""Oldest major version of Redis that has all commands; Valkey reports 7."""
 
 _TIGHT, _FULL = 0.7, 0.85
-"""Shares of its memory that Redis uses."""
+"""Used shares of Redis' memory from which to warn, and to fail."""
 
 _WRITES, _FAILED = ("rdb_last_bgsave_status", "aof_last_write_status"), {"err"}
 
 CLOCK_WARN_S, CLOCK_FAIL_S = 1.0, 300.0
-"""Clocks that differ so much. Beyond five minutes events lie in the future, and become dead letters."""
+"""Clock differences from which to warn, and to fail: beyond it events lie in the future, and become dead letters."""
 
 
 def look_at_store(settings: Settings, clock: Clock = wall_clock) -> Iterator[Finding]:
-    """Say how Redis is; nothing more of it where it does not answer."""
+    """Yield findings about Redis; only the first if it does not answer."""
     client: Any = connect_redis(settings)
     try:
         began_us = clock()
-        found = list(looked("Redis", lambda: _answers(client)))
-        yield from found
-        if found[0].level == "fail":
+        findings = list(looked("Redis", lambda: _answers(client)))
+        yield from findings
+        if findings[0].level == "fail":
             return
         for about, look in {
             "Redis: owner": lambda: _owner(settings, client),
@@ -62,7 +62,7 @@ def _answers(client: Any) -> Iterator[Finding]:
         yield ok("Redis", "answers, and does not let this user ask for its version")
         return
     versions = sorted({str(node.get("redis_version", "")) for node in nodes})
-    if old := [one for one in versions if one and int(one.split(".")[0]) < _LEAST]:
+    if old := [version for version in versions if version and int(version.split(".")[0]) < _LEAST]:
         yield fail("Redis", f"is {old[0]}", f"use Redis {_LEAST} or newer, or Valkey")
         return
     named = f"Valkey {nodes[0]['valkey_version']}" if "valkey_version" in nodes[0] else ", ".join(versions)
@@ -75,7 +75,7 @@ def _owner(settings: Settings, client: Any) -> Iterator[Finding]:
 
 
 def _states(settings: Settings, client: Any) -> Iterator[Finding]:
-    """Count all states: a few that were deleted are seen by nothing else."""
+    """Count all states: nothing else notices a few that were deleted."""
     editions = editions_of(client, settings)
     standing = editions.read()
     if standing is None or not standing.live.plan:
@@ -108,14 +108,14 @@ def _memory(client: Any) -> Iterator[Finding]:
     if not capacity.bound:
         yield ok("Redis: memory", used)
         return
-    said = f"{used} of {capacity.bound / 2**20:,.0f} MB ({capacity.share:.0%} of its {capacity.bound_by})"
+    message = f"{used} of {capacity.bound / 2**20:,.0f} MB ({capacity.share:.0%} of its {capacity.bound_by})"
     advice = "give it more, or finish a rollout (`encore rollout finish`)"
     if capacity.share >= _FULL:
-        yield fail("Redis: memory", said, advice)
+        yield fail("Redis: memory", message, advice)
     elif capacity.share >= _TIGHT:
-        yield warn("Redis: memory", said, advice)
+        yield warn("Redis: memory", message, advice)
     else:
-        yield ok("Redis: memory", said)
+        yield ok("Redis: memory", message)
 
 
 def _persistence(client: Any) -> Iterator[Finding]:
@@ -130,10 +130,10 @@ def _persistence(client: Any) -> Iterator[Finding]:
     elif all(int(node.get("aof_enabled", 0)) for node in nodes):
         yield ok("Redis: persistence", "append-only file")
     else:
-        kept = (
+        state = (
             f"snapshots alone (save {saves}): a crash loses what came since" if saves else "none: a restart loses all"
         )
-        yield warn("Redis: persistence", kept, "`appendonly yes`; after a loss `encore rebuild`")
+        yield warn("Redis: persistence", state, "`appendonly yes`; after a loss `encore rebuild`")
 
 
 def _clock(client: Any, clock: Clock) -> Iterator[Finding]:
@@ -141,11 +141,11 @@ def _clock(client: Any, clock: Clock) -> Iterator[Finding]:
     here_us = (before_us + clock()) / 2
     times = answer.values() if isinstance(answer, dict) else [answer]
     skew_s = max(((int(s) * MICROS + int(us) - here_us) / MICROS for s, us in times), key=abs)
-    said = f"{abs(skew_s):.3f} s {'ahead of' if skew_s > 0 else 'behind'} this machine's"
+    message = f"{abs(skew_s):.3f} s {'ahead of' if skew_s > 0 else 'behind'} this machine's"
     advice = "synchronize both clocks (NTP)"
     if abs(skew_s) >= CLOCK_FAIL_S:
-        yield fail("Redis: clock", said, advice)
+        yield fail("Redis: clock", message, advice)
     elif abs(skew_s) >= CLOCK_WARN_S:
-        yield warn("Redis: clock", said, advice)
+        yield warn("Redis: clock", message, advice)
     else:
-        yield ok("Redis: clock", said)
+        yield ok("Redis: clock", message)

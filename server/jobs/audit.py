@@ -1,4 +1,4 @@
-"""The audit: `encore verify` on a small sample, repeatedly, with the last result in Redis."""
+"""The audit: repeats `encore verify` on a small sample, and stores the last result in Redis."""
 
 import logging
 import threading
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class Audit(msgspec.Struct, frozen=True):
-    """The last comparison: when (UTC µs), how much was compared, and the first differences in words."""
+    """The last comparison: its time (UTC µs), how much was compared, and the first differences in words."""
 
     at_us: Annotated[int, msgspec.Meta(ge=0, lt=LAST_US)]
     entities: int
@@ -29,19 +29,19 @@ class Audit(msgspec.Struct, frozen=True):
 
 
 def last_audit(client: "redis.Redis", project: str) -> Audit | None:
-    """The last audit; None where there is none that can be read.
+    """Return the last audit; None if there is none, or it is unreadable.
 
-    UnavailableError where Redis does not answer.
+    Raises UnavailableError if Redis does not answer.
     """
     try:
-        found = read_value(client, _key(project))
-        return msgspec.json.decode(found, type=Audit) if found else None
+        stored = read_value(client, _key(project))
+        return msgspec.json.decode(stored, type=Audit) if stored else None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 
 def drop_audit(client: Any, project: str) -> None:
-    """Forget the last audit, which may name entities."""
+    """Delete the last audit, which may name entities."""
     ask(lambda: client.unlink(_key(project)))
 
 
@@ -59,7 +59,7 @@ def run_audit(settings: Settings, stop: threading.Event, *, every_s: float, samp
                 verdict.entities,
                 sum(verdict.compared.values()),
                 len(verdict.disagreements),
-                [" ".join(map(str, one)) for one in verdict.disagreements[:3]],
+                [" ".join(map(str, disagreement)) for disagreement in verdict.disagreements[:3]],
             )
             client.set(_key(settings.project), msgspec.json.encode(audit))
         except (EncoreError, redis.RedisError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The steps from nothing to a system that answers: history, features, model, states. Each can be run again."""
+"""The steps that build a system: history, features, model, states. Each can be repeated."""
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -62,7 +62,7 @@ Progress = Callable[[str], None]
 
 
 def has_history(settings: Settings) -> bool:
-    """Return whether the event log holds anything."""
+    """Return whether the event log holds any events."""
     return bool(open_log(settings).listing())
 
 
@@ -79,7 +79,7 @@ def generate_history(settings: Settings, config: "ShopConfig", progress: Progres
 
 
 def require_synthetic(settings: Settings) -> None:
-    """Raise ConfigurationError where the project's events are not those of the synthetic shop."""
+    """Raise ConfigurationError if the project's schema is not the synthetic shop's."""
     if settings.declared.schema != DEFAULT.schema:
         raise ConfigurationError(
             f"project {settings.declared.name}: the synthetic shop has other events than it declares; bring its own by "
@@ -97,9 +97,9 @@ def import_history(
     append: bool = False,
     skip_faults: bool = False,
 ) -> "ImportReport":
-    """Write files into the log as its history, or with `append` beside what it has, as a mapping says.
+    """Write files into the log as a mapping says: as its history, or, with `append`, as one more source.
 
-    The source is called as the mapping, unless `source` says otherwise. Appending it again changes nothing.
+    The source is named like the mapping, unless `source` is set. Appending a source again changes nothing.
     """
     from data.importers import import_files, load_mapping  # noqa: PLC0415 - it imports DuckDB
 
@@ -126,9 +126,9 @@ def import_history(
 
 
 def propose_mapping(settings: Settings, file: str) -> tuple[str, list[dict[str, Any]]]:
-    """Return a mapping for a file and what its columns seem to be, from a sample of it.
+    """Return a proposed mapping for a file, and the guessed meaning of its columns, from a sample.
 
-    In a project of one's own the mapping is in the names that `encore init` gives to the file's columns.
+    In a project with its own schema, the mapping uses the names that `encore init` gives to the file's columns.
     """
     if settings.declared.schema == DEFAULT.schema:
         from data.drafts.proposal import propose  # noqa: PLC0415 - it imports DuckDB
@@ -142,7 +142,7 @@ def propose_mapping(settings: Settings, file: str) -> tuple[str, list[dict[str, 
 
 
 def kept_shop(settings: Settings) -> "ShopConfig | None":
-    """Return the synthetic shop whose history the log holds; None where it holds none."""
+    """Return the synthetic shop whose history the log holds; None if there is none."""
     from data.shop.shop import ShopConfig  # noqa: PLC0415 - it imports Faker
 
     try:
@@ -157,7 +157,7 @@ def kept_shop(settings: Settings) -> "ShopConfig | None":
 
 
 def apply_features(settings: Settings, progress: Progress) -> Plan:
-    """Compile the definitions and register their views with Feast, where not done yet; return the plan."""
+    """Compile the definitions and register their views with Feast, unless that is done; return the plan."""
     progress("compiling the definitions")
     plan = load_plan(settings.plan, settings.declared)
     if not is_applied(settings, plan):
@@ -167,12 +167,12 @@ def apply_features(settings: Settings, progress: Progress) -> Plan:
 
 
 def plan_changes(settings: Settings) -> "tuple[list[EntityChange], list[Cost]]":
-    """Return how the present definitions differ from the plan in use, if there is one, and what their states cost."""
+    """Return how the present definitions differ from the plan in use, if any, and the cost of their states."""
     from features.plan.change import changes  # noqa: PLC0415
     from features.plan.cost import costs  # noqa: PLC0415
 
-    kept, plan = kept_plan(settings.plan), compile_definitions(settings.declared)
-    return [] if kept is None else changes(kept, plan), costs(plan)
+    previous, plan = kept_plan(settings.plan), compile_definitions(settings.declared)
+    return [] if previous is None else changes(previous, plan), costs(plan)
 
 
 def train_model(
@@ -185,13 +185,13 @@ def train_model(
     report: Path | None = None,
     promote: bool = False,
 ) -> "tuple[Metadata, str]":
-    """Train a target on features from Feast and store the version; return its metadata, and what it is now in words.
+    """Train a target on features from Feast and store the version; return its metadata, and its role in words.
 
-    The first of a target is its champion, and a later one too with `promote`; else it challenges the champion. The
-    evaluation goes to the run in MLflow, and to `report` (a .json file, the rest beside it) where that is given.
+    The first version of a target becomes its champion, a later one its challenger or, with `promote`, its champion. The
+    evaluation goes to the run in MLflow and, if set, to `report` (a .json file, with other files beside it).
     """
-    from model.evaluation.plots import draw_plots  # noqa: PLC0415 - as it says
-    from model.evaluation.report import write_report  # noqa: PLC0415 - it draws
+    from model.evaluation.plots import draw_plots  # noqa: PLC0415 - it imports a plotting library
+    from model.evaluation.report import write_report  # noqa: PLC0415 - as above
     from model.training.train import train  # noqa: PLC0415 - it imports scikit-learn
 
     examples, plan = build_examples(settings, progress, target, options, max_rows=max_rows)
@@ -239,9 +239,9 @@ def build_examples(
 
 
 def feature_reader(settings: Settings, target: "Target", *, age_us: int = 0) -> Callable[[Any], Any]:
-    """Return the function from questions to these with a target's features from Feast, each at its own time.
+    """Return a function that adds a target's features from Feast to questions, each as of its own time.
 
-    Features of entities are of `age_us` before it: those of the request are of its time all the same.
+    Features of entities are as of `age_us` earlier; features of the request are not aged.
     """
     store = open_store(settings)
     service = store.get_feature_service(target.feature_service)
@@ -249,15 +249,15 @@ def feature_reader(settings: Settings, target: "Target", *, age_us: int = 0) -> 
 
     def retrieve(entity_df: Any) -> Any:
         times = entity_df["event_timestamp"]
-        asked = entity_df.assign(request_time=times, event_timestamp=times - age)
-        found = store.get_historical_features(entity_df=asked, features=service).to_df()
-        return found.assign(event_timestamp=found["event_timestamp"] + age).drop(columns="request_time")
+        aged = entity_df.assign(request_time=times, event_timestamp=times - age)
+        features = store.get_historical_features(entity_df=aged, features=service).to_df()
+        return features.assign(event_timestamp=features["event_timestamp"] + age).drop(columns="request_time")
 
     return retrieve
 
 
 def is_trained(settings: Settings, plan: Plan) -> bool:
-    """Return whether there is a champion, trained on the present features."""
+    """Return whether there is a champion that was trained on the present features."""
     from model.targets import first_target  # noqa: PLC0415
 
     target = first_target(settings.declared)
@@ -265,7 +265,7 @@ def is_trained(settings: Settings, plan: Plan) -> bool:
     try:
         try:
             champion = registry.load(target)
-        except ModelError:  # changed since it was published, or published by an earlier version: copy MLflow's
+        except ModelError:  # changed since it was published, or published by an earlier Encore: publish it again
             follow_registry(settings, None)
             champion = registry.load(target)
     except EncoreError:
@@ -274,21 +274,21 @@ def is_trained(settings: Settings, plan: Plan) -> bool:
 
 
 def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
-    """Fold the log into the states that answer, through Feast; return the number of states of each entity.
+    """Fold the log into the live states, through Feast; return the number of states of each entity.
 
-    Raises ConfigurationError, with every state as it was, where they are another home's, or of another plan or history;
-    NotReplicatedError where replicas do not have them in time, FailedOverError where a primary was replaced meanwhile:
+    Raises ConfigurationError, with no state changed, if they are another home's, or of another plan or history;
+    NotReplicatedError if replicas do not have them in time, FailedOverError if a primary was replaced meanwhile: then
     run it again.
     """
     ground = Ground(settings, progress)
     settings = ground.settings
     plan = apply_features(settings, progress)
     live = claim_live(ground.client, settings)
-    mark, wanted = Mark(ground.client, live.states.project), made_of(settings, plan)
-    marked = mark.read()
-    if live.plan.hash != plan.hash or (marked and marked != wanted):
+    mark, needed = Mark(ground.client, live.states.project), made_of(settings, plan)
+    stored = mark.read()
+    if live.plan.hash != plan.hash or (stored and stored != needed):
         raise ConfigurationError(
-            f"Redis holds states of another plan or history ({marked or live.plan.hash}; this home has {wanted}), and "
+            f"Redis holds states of another plan or history ({stored or live.plan.hash}; this home has {needed}), and "
             "folding the log into them would mix the two; run `encore rollout start`, which makes others beside"
         )
     with closing(ground):
@@ -298,12 +298,12 @@ def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
     ground.replication.confirm()
     counts = live.states.counts()
     live.states.inventory.vouch(counts)
-    mark.write(wanted)
+    mark.write(needed)
     return counts
 
 
 def states_command(settings: Settings, plan: Plan) -> tuple[str, ...]:
-    """Return the command that brings Redis to the states of this plan and of the log's histories; empty for none."""
+    """Return the command that updates Redis to the states of this plan and the log's histories; empty if up to date."""
     client = connect_redis(settings)
     standing = editions_of(client, settings).read()
     live = standing.live if standing else Edition()

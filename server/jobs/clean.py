@@ -1,6 +1,6 @@
-"""Forgetting a system: its states in Redis, and its home, once nothing works in it and it is certainly one of ours.
+"""`encore clean`: deletes a home and its states in Redis, if it is not in use and holds only Encore's files.
 
-States go first: should that be all, they can be made anew from the home. The audit log stays, and says who forgot it.
+States are deleted first, since they can be rebuilt from the home after a failure. The audit log is kept.
 """
 
 import shutil
@@ -25,22 +25,22 @@ __all__ = ["Forgotten", "clean_home", "what_is_forgotten"]
 
 
 class Forgotten(NamedTuple):
-    """What `clean_home` would forget, in words (none where there is no home), and what it would leave."""
+    """What `clean_home` deletes, in words (empty if there is no home), and what it leaves."""
 
     what: list[str]
     left: list[str]
 
 
 def what_is_forgotten(settings: Settings, *, leave_redis: bool = False) -> Forgotten:
-    """Return what `clean_home` would delete; change nothing.
+    """Return what `clean_home` would delete, without changing anything.
 
-    Raises ConfigurationError where the home is in use or holds what is not Encore's; UnavailableError where a Redis of
-    one's own, which is to forget this home's states, does not answer.
+    Raises ConfigurationError if the home is in use or holds foreign files; UnavailableError if a Redis outside of the
+    home, from which the states are to be deleted, does not answer.
     """
     home = settings.home
     if not home.exists() or list(home.iterdir()) == [settings.audit_log]:
         return Forgotten([], [])
-    _refuse_strange(settings)
+    _refuse_foreign(settings)
     _refuse_in_use(settings)
     what, left = [f"{home} and all in it"], []
     identity = read_identity(log_storage(settings))
@@ -49,11 +49,11 @@ def what_is_forgotten(settings: Settings, *, leave_redis: bool = False) -> Forgo
     elif identity is not None:
         try:
             with connect_redis(settings, timeout_s=10) as client:
-                found = _in_redis(settings, client, identity)
-            (what if found.own else left).append(found.words)
+                in_redis = _in_redis(settings, client, identity)
+            (what if in_redis.own else left).append(in_redis.words)
         except UnavailableError:
             if not settings.store.exists():
-                raise  # the store of its own, with the states, is in the home
+                raise  # otherwise the store with the states is embedded in the home, and is deleted with it
     if settings.storage:
         left.append(f"{settings.storage}, with log, predictions and models")
     if identity is not None and not settings.broker.exists():
@@ -68,11 +68,11 @@ def what_is_forgotten(settings: Settings, *, leave_redis: bool = False) -> Forgo
 
 
 def clean_home(settings: Settings, *, leave_redis: bool = False) -> str:
-    """Delete what `what_is_forgotten` names; return what was done, in words. Raises as it does, nothing changed."""
-    found = what_is_forgotten(settings, leave_redis=leave_redis)
-    if not found.what:
+    """Delete what `what_is_forgotten` returns; return what was done, in words. Raises as it does, with no change."""
+    forgotten = what_is_forgotten(settings, leave_redis=leave_redis)
+    if not forgotten.what:
         return f"{settings.home} is not there: nothing to forget"
-    if len(found.what) > 1:
+    if len(forgotten.what) > 1:
         with connect_redis(settings, timeout_s=60) as client:
             _forget(settings, client)
     for path in settings.home.iterdir():
@@ -80,7 +80,9 @@ def clean_home(settings: Settings, *, leave_redis: bool = False) -> str:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     if not settings.audit_log.exists():
         settings.home.rmdir()
-    return "\n".join([f"deleted {' and '.join(found.what)}", *(f"left as it is: {one}" for one in found.left)])
+    return "\n".join(
+        [f"deleted {' and '.join(forgotten.what)}", *(f"left as it is: {item}" for item in forgotten.left)]
+    )
 
 
 class _InRedis(NamedTuple):
@@ -89,13 +91,13 @@ class _InRedis(NamedTuple):
 
 
 def _in_redis(settings: Settings, client: "redis.Redis", identity: Identity) -> _InRedis:
-    """What Redis holds under the home's project, and whether it is this home's."""
+    """Return what Redis holds under the home's project, and whether it belongs to this home."""
     project, where = settings.project, f"Redis at {settings.redis_host}:{settings.redis_port}"
     try:
         owner = Ownership(client, project).owner()
         if owner is None or owner.id != identity.id:
-            whose = f"the home {owner.home}" if owner else "nobody that is named"
-            return _InRedis(f"what {where} holds of the project {project}: it is of {whose}", own=False)
+            owner_words = f"the home {owner.home}" if owner else "nobody that is named"
+            return _InRedis(f"what {where} holds of the project {project}: it is of {owner_words}", own=False)
         workers = [worker.worker for worker in heartbeats_of(client, settings).all()]
         count = sum(sum(states.counts().values()) for states in _all_states(settings, client))
     except (UnavailableError, redis.RedisError) as error:
@@ -111,37 +113,37 @@ def _in_redis(settings: Settings, client: "redis.Redis", identity: Identity) -> 
 
 
 def _forget(settings: Settings, client: Any) -> None:
-    """Delete the project's states and keys, the mark of whose they are last."""
+    """Delete the project's states and keys, the mark of their owner last."""
     for states in _all_states(settings, client):
         states.clear()
     mark = Ownership(client, settings.project)
-    for own in (f"{settings.project}:*", f"{settings.project}@*"):
-        for key in client.scan_iter(match=own, count=1000):
+    for pattern in (f"{settings.project}:*", f"{settings.project}@*"):
+        for key in client.scan_iter(match=pattern, count=1000):
             if key.decode(errors="replace") != mark.key:
                 client.unlink(key)
     mark.release()
 
 
 def _all_states(settings: Settings, client: Any) -> list[OnlineStates]:
-    """The states of every edition, by their plans, or, where these cannot be read, by the present definitions."""
+    """Return the states of every edition, by their plans, or by the present definitions if a plan is unreadable."""
     editions = editions_of(client, settings)
-    found = {Edition()}
+    all_editions = {Edition()}
     with suppress(StateError):
         standing = editions.read()
-        found |= {one for one in (standing.live, standing.other) if one} if standing else set()
+        all_editions |= {edition for edition in (standing.live, standing.other) if edition} if standing else set()
     schemas = {}
-    for one in found:
-        schemas[one.id] = one, settings.declared.schema
+    for edition in all_editions:
+        schemas[edition.id] = edition, settings.declared.schema
         with suppress(StateError):
-            schemas[one.id] = one, editions.plan(one).schema if one.plan else settings.declared.schema
-    return [editions.states(one, schema) for one, schema in schemas.values()]
+            schemas[edition.id] = edition, editions.plan(edition).schema if edition.plan else settings.declared.schema
+    return [editions.states(edition, schema) for edition, schema in schemas.values()]
 
 
-def _refuse_strange(settings: Settings) -> None:
-    strange = sorted(path.name for path in settings.home.iterdir() if path.name not in names_in_home())
-    if strange:
+def _refuse_foreign(settings: Settings) -> None:
+    foreign = sorted(path.name for path in settings.home.iterdir() if path.name not in names_in_home())
+    if foreign:
         raise ConfigurationError(
-            f"{settings.home} holds what Encore did not make ({', '.join(strange[:3])}); remove that, or delete it by "
+            f"{settings.home} holds what Encore did not make ({', '.join(foreign[:3])}); remove that, or delete it by "
             "hand"
         )
 

@@ -1,4 +1,4 @@
-"""Export of the event log as lines of JSON, which can be sent through Kafka again."""
+"""Export of the event log as lines of JSON, which can be replayed through Kafka."""
 
 import gzip
 from collections.abc import Iterator

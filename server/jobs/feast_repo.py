@@ -1,4 +1,4 @@
-"""The Feast repo of one home: its feature_store.yaml, its registry, and the store that opens them."""
+"""The Feast repo of a home: its feature_store.yaml, its registry, and the Feast store over them."""
 
 import contextlib
 import io
@@ -30,11 +30,11 @@ _HEAD = """\
 """
 
 _PLACE = "_place_"
-"""What the password is while the file is made."""
+"""Placeholder of the password while the YAML is generated."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML in which Feast, which fills in variables of the environment before it reads, finds none but ours."""
+    """Escapes `$` in texts, because Feast substitutes environment variables before it parses the YAML."""
 
 
 _Dumper.add_representer(
@@ -88,10 +88,10 @@ def _config(settings: Settings) -> dict[str, Any]:
 
 
 def _as_yaml(config: dict[str, Any]) -> str:
-    """The configuration as Feast reads it, whatever its texts hold.
+    """Return the configuration as YAML that Feast reads unchanged, whatever characters its texts contain.
 
-    Feast fills in the password when it reads the file: the secret itself is not written down. It does so before YAML is
-    read, so the place for it is a literal block, which takes any line as it is.
+    Feast substitutes the password when it reads the file, so that the secret is not stored. It does so before it parses
+    the YAML, so the placeholder is in a literal block, which takes any line as it is.
     """
     text: str = yaml.dump(config, Dumper=_Dumper, sort_keys=False, width=_NO_FOLDS).replace("$", r"\x24")
     return text.replace(f"password: {_PLACE}\n", "password: |2-\n    ${REDIS_PASSWORD}\n")
@@ -101,7 +101,7 @@ _NO_FOLDS = 1_000_000
 
 
 def open_store(settings: Settings) -> "FeatureStore":
-    """Return Feast's store over this home. Feast is imported here, since that takes seconds."""
+    """Return Feast's store over this home. Feast is imported here because that takes seconds."""
     load_feast()
     from feast import FeatureStore  # noqa: PLC0415 - see above
 
@@ -110,17 +110,17 @@ def open_store(settings: Settings) -> "FeatureStore":
 
 def is_applied(settings: Settings, plan: Plan) -> bool:
     """Return whether Feast's registry holds the views and services of this plan, unchanged since Feast wrote them."""
-    found = registered(_registry(settings))
-    if found is None or (REQUEST_VIEW in found.views) != bool(plan.request_view):
+    registry = registered(_registry(settings))
+    if registry is None or (REQUEST_VIEW in registry.views) != bool(plan.request_view):
         return False
-    views = all(found.views.get(entity.view) == plan.hash for entity in plan.schema.entities)
-    return views and all(found.services.get(service) == plan.hash for service in _services(settings))
+    views = all(registry.views.get(entity.view) == plan.hash for entity in plan.schema.entities)
+    return views and all(registry.services.get(service) == plan.hash for service in _services(settings))
 
 
 def apply_views(settings: Settings, plan: Plan) -> list[str]:
-    """Do what `feast apply` does with the views of this plan; return the names of the views.
+    """Apply the views of this plan as `feast apply` does; return the names of the views.
 
-    A registry that was changed since Feast wrote it is deleted first: all that it has to hold follows from the plan.
+    A registry that was changed since Feast wrote it is deleted first; its contents follow from the plan.
     """
     load_feast()
     from features.feast_stores.views import feast_objects  # noqa: PLC0415 - it imports Feast
@@ -136,7 +136,7 @@ def apply_views(settings: Settings, plan: Plan) -> list[str]:
 
 
 def materialize_states(settings: Settings) -> None:
-    """Do what `feast materialize-incremental` does with the views of all entities, until now, without its output."""
+    """Materialize the views of all entities until now as `feast materialize-incremental` does, without its output."""
     store = open_store(settings)
     views = [entity.view for entity in load_plan(settings.plan, settings.declared).schema.entities]
     with contextlib.redirect_stdout(io.StringIO()):

@@ -1,7 +1,7 @@
-"""Work on models requested through the API, done by our own commands in child processes, since it is heavy.
+"""Work on models requested through the API, done by `encore` commands in child processes.
 
-Importing MLflow alone would cost the API seconds and a hundred megabytes. So the number of children is bounded, and
-they end with the server.
+Importing MLflow alone would cost the API seconds and a hundred megabytes. The number of children is bounded, and they
+end with the server.
 """
 
 import json
@@ -21,7 +21,7 @@ __all__ = ["MOST_CHILDREN", "ModelWork"]
 _PATIENCE_S = 120
 
 MOST_CHILDREN = 2
-"""Commands that change a home's models at once, of all its servers: one works, the next one imports."""
+"""The most concurrent commands that change a home's models, over all its servers: one works while the next imports."""
 
 
 class ModelWork:
@@ -33,18 +33,18 @@ class ModelWork:
         self._retraining: threading.Thread | None = None
 
     def close(self) -> None:
-        """Stop the children, and wait for the retraining."""
+        """Stop the children, and wait for a retraining to end."""
         self._closed.set()
         if self._retraining is not None:
             self._retraining.join()
 
     def run(self, command: Sequence[str], *arguments: str, by: Asker) -> Any:
-        """Run a command for somebody, as `run_command` does. Raises BusyError where `MOST_CHILDREN` run."""
+        """Run a command on behalf of `by`, as `run_command` does. Raises BusyError if `MOST_CHILDREN` run already."""
         with self._slot("change", MOST_CHILDREN):
             return run_command(self._for(by), command, *arguments, patience_s=_PATIENCE_S, stopped=self._closed.is_set)
 
     def start_retraining(self, target: str, *, if_needed: bool, by: Asker) -> bool:
-        """Start retraining in the background; return False where any target of this home is being retrained."""
+        """Start retraining in the background; return False if any target of this home is being retrained."""
         command = ["retrain", "--target", target, *(["--if-needed"] if if_needed else [])]
         stack = ExitStack()
         try:
@@ -59,19 +59,19 @@ class ModelWork:
         return True
 
     def report(self, name: str) -> Any:
-        """Return a command's last quality report: `live`, `drift` or `retrain-TARGET`; None where there is none."""
+        """Return a command's last quality report: `live`, `drift` or `retrain-TARGET`; None if there is none."""
         try:
             return json.loads((self._settings.quality / f"{name}.json").read_bytes())
         except (OSError, ValueError):
             return None
 
     def _for(self, by: Asker) -> Settings:
-        """The settings of a child, which records in the audit log for whom it works."""
+        """Return the settings of a child, which records `by` in the audit log."""
         return self._settings.model_copy(update={"asked_by": str(by)})
 
     def _retrain(self, settings: Settings, command: list[str], slot: ExitStack) -> None:
         with slot:
-            # In this waiting thread, since the child ends when the thread that started it does.
+            # Started in this waiting thread, because the child ends with the thread that started it.
             child = RunningCommand(settings, settings.run / f"{command[2]}.retrain.log", *command)
             while child.runs:
                 if self._closed.wait(0.2):
@@ -79,7 +79,7 @@ class ModelWork:
 
     @contextmanager
     def _slot(self, kind: str, most: int) -> Iterator[None]:
-        """Hold one of `most` places that all servers of the home share. Raises BusyError where none is free."""
+        """Hold one of `most` slots shared by all servers of the home. Raises BusyError if none is free."""
         for number in range(most):
             try:
                 lock = open_lock(self._settings.run / f"{kind}-{number}.lock", wait=False)

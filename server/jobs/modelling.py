@@ -1,4 +1,4 @@
-"""The work of the `encore model` commands: the lifecycle of this home's models, opened by its settings."""
+"""The work of the `encore model` commands: opens the lifecycle of the home's models from its settings."""
 
 import logging
 import threading
@@ -34,7 +34,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _PATIENCE_S = 1.0
-"""Time, s, that a server waits for a locked database before it goes on without."""
+"""Time, s, that a server waits for a locked database before it continues without it."""
 
 _LOCAL_S, _REMOTE_S = 1.0, 10.0
 """Intervals of checks for changes, s: of a database file, and of a tracking server."""
@@ -49,7 +49,7 @@ def open_tracking(settings: Settings) -> "Tracking":
 
 
 def open_published(settings: Settings) -> Registry:
-    """Return the published models, what is loaded checked against MLflow where its database is a file here."""
+    """Return the published models, checked on loading against MLflow if its database is a local file."""
     database = local_database(settings.tracking_uri)
     return open_registry(
         settings,
@@ -83,31 +83,31 @@ def describe(settings: Settings, target: str, name: str) -> "tuple[ModelVersion,
 
 
 def compare_versions(settings: Settings, target: str, *names: str) -> dict[str, dict[str, Any]]:
-    """Return what versions were made of and their test metrics, by version."""
+    """Return the training parameters and test metrics of versions, by version."""
     tracking = open_tracking(settings)
-    found = [tracking.find(target, name) for name in names]
-    kept = ("estimator", "feature_plan", "examples", "threshold", "seed")
+    versions = [tracking.find(target, name) for name in names]
+    compared = ("estimator", "feature_plan", "examples", "threshold", "seed")
     return {
         version.name: {
-            **{name: version.parameters[name] for name in kept if name in version.parameters},
+            **{name: version.parameters[name] for name in compared if name in version.parameters},
             **{name: value for name, value in sorted(version.metrics.items()) if not name.startswith("validation.")},
         }
-        for version in found
+        for version in versions
     }
 
 
 def follow_registry(settings: Settings, stop: threading.Event | None) -> "list[Change]":
-    """Publish MLflow's changes, once or until `stop` is set; return the changes. MLflow is imported when needed.
+    """Publish MLflow's changes, once (without `stop`) or until `stop` is set; return the changes.
 
-    A database file that has not changed is not opened. Once, errors are raised; repeatedly, they are logged.
+    An unchanged database file is not opened, nor MLflow imported. Without `stop`, errors are raised, else logged.
     """
     database = local_database(settings.tracking_uri)
     changes: list[Change] = []
-    seen: Any = None
+    published_mark: Any = None
     while True:
         mark = object() if database is None else mark_of(database)
-        if mark is not None and mark != seen:
-            seen = mark
+        if mark is not None and mark != published_mark:
+            published_mark = mark
             try:
                 changes += _follow_once(settings)
             except EncoreError as error:
@@ -129,9 +129,9 @@ def _follow_once(settings: Settings) -> "list[Change]":
 
 
 def mark_of(database: Path) -> tuple[int, int] | None:
-    """Return a value that changes when a database is written to; None where it does not exist."""
+    """Return a value that changes when a database is written to; None if it does not exist."""
     try:
-        found = database.stat()
+        status = database.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size
+    return status.st_mtime_ns, status.st_size

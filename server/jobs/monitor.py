@@ -1,6 +1,6 @@
 """The model monitor: stores predictions, publishes MLflow's changes, and evaluates live quality periodically.
 
-Heavy work (MLflow, evaluation) is done by our own commands in child processes.
+Heavy work (MLflow, evaluation) is done by `encore` commands in child processes.
 """
 
 import logging
@@ -30,16 +30,15 @@ _log = logging.getLogger(__name__)
 
 _RETRY_S = 5.0
 _SETTLE_S = 1.0
-_LET_GO_S = 3600.0
-_NAME_S = 600.0
+_RETENTION_S = 3600.0
+_TABLE_S = 600.0
 
 
 class Monitor:
-    """Watches one home. `run` returns when `stop` is set; no failure meanwhile ends it.
+    """Watches one home. `run` returns when `stop` is set; failures do not end it.
 
-    `database` is MLflow's where it is a file: its changes are published. With a tracking server (None) a child asks it
-    every few seconds. `judge_s` is the interval of evaluations; `note` is called each turn, to keep what the system
-    looks like.
+    `database` is MLflow's if it is a file, whose changes are published; for a tracking server (None) a child process
+    polls it. `judge_s` is the interval of evaluations, s; `note` is called each turn, to store readings of the system.
     """
 
     def __init__(
@@ -57,22 +56,22 @@ class Monitor:
         self._beat = Beat(settings.beat)
         self._archive = open_archive(settings)
         self._reader: PredictionReader | None = None
-        self._again = 0.0
-        self._let_go_s = time.monotonic() + _RETRY_S  # it can wait until others have begun
-        self._named_s = self._let_go_s
+        self._retry_at_s = 0.0
+        self._retention_due_s = time.monotonic() + _RETRY_S  # can wait until the other work has begun
+        self._table_due_s = self._retention_due_s
         self._children: dict[str, RunningCommand] = {}
-        self._seen: tuple[int, int] | None = None
-        self._judged = time.monotonic()
+        self._published_mark: tuple[int, int] | None = None
+        self._judged_s = time.monotonic()
         self.taken = 0
         """Number of predictions stored."""
         self.started: Counter[str] = Counter()
-        """Number of commands started, by what they are for."""
+        """Number of commands started, by purpose."""
         self.turned_s = time.monotonic()
-        """When the last turn began."""
+        """When the last turn began, monotonic s."""
         self.failing: tuple[float | None, str] = None, ""
-        """Since when predictions cannot be stored (None: they can), and why."""
-        self._judged_at = 0
-        self._judged_under = self._champions()
+        """Since when predictions cannot be stored, monotonic s (None: they can), and why."""
+        self._judged_taken = 0
+        self._judged_champions = self._champions()
 
     def run(self, stop: threading.Event) -> None:
         """Watch until `stop` is set. Raises `ConfigurationError` where another monitor watches this home."""
@@ -82,14 +81,14 @@ class Monitor:
                     self._beat()
                     self.turned_s = time.monotonic()
                     try:
-                        if not self._keep():
+                        if not self._store():
                             stop.wait(0.5)
                         self._follow()
                         self._judge()
-                        self._let_go()
-                        self._name_files()
+                        self._apply_retention()
+                        self._update_table()
                         self._note()
-                    except Exception:  # noqa: BLE001 - whatever one message or one command does, the others are to be kept
+                    except Exception:  # noqa: BLE001 - a failing message or command must not stop the others
                         _log.exception("the monitor goes on")
                         stop.wait(_RETRY_S)
             finally:
@@ -97,9 +96,9 @@ class Monitor:
                     child.stop()
                 self._close()
 
-    def _keep(self) -> bool:
-        """Store predictions that have arrived, waiting half a second; return whether Kafka answers."""
-        if time.monotonic() < self._again:
+    def _store(self) -> bool:
+        """Store predictions that arrive within half a second; return whether Kafka answers."""
+        if time.monotonic() < self._retry_at_s:
             return False
         try:
             if self._reader is None:
@@ -110,7 +109,7 @@ class Monitor:
             _log.warning("predictions are not stored: %s", error)
             self.failing = time.monotonic() if self.failing[0] is None else self.failing[0], str(error)
             self._close()
-            self._again = time.monotonic() + _RETRY_S
+            self._retry_at_s = time.monotonic() + _RETRY_S
             return False
         return True
 
@@ -128,39 +127,39 @@ class Monitor:
             return
         mark = mark_of(self._database)
         settled = mark is not None and time.time() - mark[0] / 1e9 > _SETTLE_S
-        if settled and mark != self._seen and self._start("follow", "model", "follow", "--once"):
-            self._seen = mark
+        if settled and mark != self._published_mark and self._start("follow", "model", "follow", "--once"):
+            self._published_mark = mark
 
     def _judge(self) -> None:
         champions = self._champions()
-        due = self.taken > self._judged_at and time.monotonic() - self._judged > self._judge_s
-        # Drift is told of the champion: of another one it is another.
-        if (due or champions != self._judged_under) and self._start("judge", "evaluate-live"):
-            self._judged, self._judged_at, self._judged_under = time.monotonic(), self.taken, champions
+        due = self.taken > self._judged_taken and time.monotonic() - self._judged_s > self._judge_s
+        # Drift is measured against the champion, so a new champion needs a new report.
+        if (due or champions != self._judged_champions) and self._start("judge", "evaluate-live"):
+            self._judged_s, self._judged_taken, self._judged_champions = time.monotonic(), self.taken, champions
 
-    def _let_go(self) -> None:
-        """Apply what ENCORE_RETENTION says, and keep up the log's partials where there are some, once an hour."""
-        if time.monotonic() >= self._let_go_s and self._start("retention", "retention"):
-            self._let_go_s = time.monotonic() + _LET_GO_S
+    def _apply_retention(self) -> None:
+        """Apply ENCORE_RETENTION, and update the log's partials if there are any, once an hour."""
+        if time.monotonic() >= self._retention_due_s and self._start("retention", "retention"):
+            self._retention_due_s = time.monotonic() + _RETENTION_S
             if Partials(open_log(self._settings)).are_used():
                 self._start("partials", "log", "partials")
 
-    def _name_files(self) -> None:
-        """Have the log's table name its files, where it is kept as one, well before those that were joined go."""
-        if time.monotonic() >= self._named_s and kept_table(self._settings) is not None:
+    def _update_table(self) -> None:
+        """Update the log's table, if there is one, well before files that were merged are deleted."""
+        if time.monotonic() >= self._table_due_s and kept_table(self._settings) is not None:
             self._start("table", "log", "iceberg")
-            self._named_s = time.monotonic() + _NAME_S
+            self._table_due_s = time.monotonic() + _TABLE_S
 
     def _champions(self) -> dict[str, bytes]:
-        """What the aliases of the published champions say, by their path."""
-        found = {}
+        """Return the contents of the published champions' alias files, by path."""
+        champions = {}
         for path in self._settings.models.glob(f"*/{CHAMPION}"):
-            with suppress(OSError):  # it may be withdrawn meanwhile
-                found[str(path)] = path.read_bytes()
-        return found
+            with suppress(OSError):  # the alias may be withdrawn meanwhile
+                champions[str(path)] = path.read_bytes()
+        return champions
 
     def _start(self, name: str, *command: str) -> bool:
-        """Start one of our commands unless it still runs; return whether it was started."""
+        """Start an `encore` command unless it still runs; return whether it was started."""
         running = self._children.get(name)
         if running is not None and running.runs:
             return False

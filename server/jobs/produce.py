@@ -19,18 +19,18 @@ __all__ = ["run_producer"]
 def run_producer(
     settings: Settings, options: ProduceOptions, stop: threading.Event, report: Callable[[Summary], None]
 ) -> Summary:
-    """Send what `options` describe; live traffic is of the shop whose history the log holds, with a seed of its own.
+    """Send the events that `options` describe; live traffic is of the log's synthetic shop, with a new seed.
 
-    It beats while Kafka takes what it sends.
+    The process's heartbeat is renewed while Kafka acknowledges events.
     """
     beat, taken = Beat(settings.beat), 0
 
-    def on_second(so_far: Summary) -> None:
+    def on_second(summary: Summary) -> None:
         nonlocal taken
-        if so_far.sent > taken:
+        if summary.sent > taken:
             beat()
-        taken = so_far.sent
-        report(so_far)
+        taken = summary.sent
+        report(summary)
 
     if options.input is None:
         require_synthetic(settings)

@@ -1,4 +1,4 @@
-"""Quality of models in use, as reports: live metrics and drift of stored predictions, and trials of interventions."""
+"""Reports on models in use: live metrics and drift of stored predictions, staleness, and trials of interventions."""
 
 import json
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 _RECENT = 5_000
-"""Number of newest predictions of which drift is computed."""
+"""Number of newest predictions from which drift is computed."""
 
 
 class LiveReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +64,7 @@ class LiveReport(msgspec.Struct, frozen=True, kw_only=True):
 class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
     """PSI of each feature of the newest predictions against the champion's training data, highest first.
 
-    `note` says why there is none; `drifted` are those that moved much, and more than they do by themselves.
+    `note` says why there is none; `drifted` are features that moved much, and more than by their usual variation.
     """
 
     target: str
@@ -79,7 +79,7 @@ class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
 def evaluate_live(
     settings: Settings, progress: Progress, target: str | None = None
 ) -> tuple[list[LiveReport], list[DriftReport]]:
-    """Evaluate predictions against outcomes, and compute drift; for one target or all that have a model.
+    """Evaluate predictions against outcomes, and compute drift, for one target or all that have a model.
 
     Both reports are written to the home, where the API reads them.
     """
@@ -94,8 +94,8 @@ def evaluate_live(
     for name in targets:
         progress(f"{name}: joining predictions with what happened then")
         predictions = archive.read([*settings.declared.schema.asked_keys, *LIVE_COLUMNS], target=name)
-        known = _outcomes(settings, registry, name, predictions)
-        live.append(LiveReport(target=name, at=_now(), models=judge_live(predictions, known)))
+        outcomes_by_model = _outcomes(settings, registry, name, predictions)
+        live.append(LiveReport(target=name, at=_now(), models=judge_live(predictions, outcomes_by_model)))
         drift.append(_drift(registry, archive, name))
     write_report(settings, "live", live)
     write_report(settings, "drift", drift)
@@ -103,7 +103,7 @@ def evaluate_live(
 
 
 def keep_predictions(settings: Settings, archive: PredictionArchive) -> int:
-    """Move new predictions from the topic into the archive; return their number. 0 where another process does so.
+    """Move new predictions from the topic into the archive; return their number, 0 if another process does so.
 
     Raises `UnavailableError` without Kafka.
     """
@@ -123,10 +123,10 @@ def write_report(settings: Settings, name: str, report: Any) -> None:
 
 
 def measure_trial(settings: Settings, files: list[str], mapping: str, progress: Progress) -> UpliftReport:
-    """Measure an A/B log, and write the report that the API's table of interventions is made of.
+    """Measure an A/B log, and write the report from which the API makes its table of interventions.
 
-    Raises ConfigurationError, DataError or FaultyRowsError in one line where the log cannot be read or says too little,
-    ModelError without a model of carts.
+    Raises ConfigurationError, DataError or FaultyRowsError, in one line, if the log is unreadable or has too little
+    data; ModelError without a model of carts.
     """
     target = cart_target(settings)
     rows = read_trial(files, mapping, now_us=wall_clock(), progress=progress, schema=settings.declared.schema)
@@ -140,11 +140,11 @@ def measure_trial(settings: Settings, files: list[str], mapping: str, progress: 
         examples.users if examples.users is not None else np.arange(len(rows)),
         examples.rows,
     )
-    # The forest: its shares are those of its leaves, where a line weighs both answers alike.
+    # The forest, since its probabilities are the shares of its leaves; a line would weigh both answers alike.
     measured = measure_uplift(
         trial,
         settings.intervention_rules,
-        lambda given, bought: make_estimator(BASELINE, 0, {}).fit(given, bought),
+        lambda inputs, bought: make_estimator(BASELINE, 0, {}).fit(inputs, bought),
         intervention=rows["intervention"].iloc[0],
     )
     first, last = rows["event_timestamp"].iloc[0].to_pydatetime(), rows["event_timestamp"].iloc[-1].to_pydatetime()
@@ -178,21 +178,21 @@ def measure_staleness(
     max_rows: int = 20_000,
     seed: int = 0,
 ) -> Staleness:
-    """Measure a model's metrics on the questions of its test as its features grow older.
+    """Measure a model's metrics on the questions of its test part as its features age.
 
-    A question is of its own time, and so are the request's features; those of entities are as they were so long before,
-    as a store that is filled at intervals has them. Questions are those at their trigger, by which a model is judged;
-    of more than `max_rows` (with those that are asked later) a sample. Raises ModelError without a model, TrainingError
+    A question and the request's features are as of the question's time; features of entities are as of the age before,
+    as in a store that is filled at intervals. Only questions asked at their trigger count, by which models are judged;
+    more than `max_rows` (including questions asked later) are sampled. Raises ModelError without a model, TrainingError
     without questions.
     """
     question = target_named(target or first_target(settings.declared), settings.declared)
     predictor = Predictor(open_registry(settings).load(question.name, version))
-    asked, test = predictor.metadata.asked or question, predictor.metadata.parts["test"]
+    learned, test = predictor.metadata.asked or question, predictor.metadata.parts["test"]
     progress("finding the questions of its test")
     with open_batch(settings) as engine:
         spine = build_spine(
             engine,
-            asked,
+            learned,
             start_us=to_micros(test.first),
             end_us=to_micros(test.last) + 1,
             max_rows=max_rows,
@@ -203,7 +203,7 @@ def measure_staleness(
     scores, examples = {}, None
     for age_us in sorted(set(ages_us)):
         progress(f"computing {len(predictor.features)} features of {len(spine):,} questions, {age_words(age_us)} old")
-        reader = feature_reader(settings, asked, age_us=age_us)
+        reader = feature_reader(settings, learned, age_us=age_us)
         examples = build_training_set(spine, reader, features=predictor.features)
         scores[age_us] = predictor.score(examples.rows)
     if examples is None:
@@ -215,7 +215,7 @@ def measure_staleness(
 
 
 def cart_target(settings: Settings) -> Target:
-    """Return the target that interventions are about. Raises ConfigurationError where a project has none."""
+    """Return the target that interventions are about. Raises ConfigurationError if the project does not have it."""
     try:
         return target_named(CART_ABANDONMENT.name, settings.declared)
     except ConfigurationError as error:
@@ -225,20 +225,20 @@ def cart_target(settings: Settings) -> Target:
 def _outcomes(
     settings: Settings, registry: Registry, name: str, predictions: pa.Table
 ) -> dict[str, NDArray[np.float64]]:
-    """Return, by model, the answers to the question that it learned; unknown where its metadata are not here."""
+    """Return the outcomes for each model's question, by version: 0 or 1, NaN if unknown or without its metadata."""
     unknown = np.full(predictions.num_rows, np.nan)
     answers: dict[Target | None, NDArray[np.float64]] = {None: unknown}
     versions = {*predictions["model"].to_pylist(), *predictions["shadow_model"].to_pylist()} - {None}
     if not versions:
         return {}
-    found = {}
+    by_version = {}
     with open_batch(settings) as engine:
         for version in versions:
-            asked = _question(registry, name, version)
-            if asked is not None and asked not in answers:
-                answers[asked] = outcomes(engine, asked, predictions)
-            found[version] = answers[asked]
-    return found
+            question = _question(registry, name, version)
+            if question is not None and question not in answers:
+                answers[question] = outcomes(engine, question, predictions)
+            by_version[version] = answers[question]
+    return by_version
 
 
 def _question(registry: Registry, name: str, version: str) -> Target | None:
@@ -260,23 +260,24 @@ def _drift(registry: Registry, archive: PredictionArchive, target: str) -> Drift
     if len(times) < MIN_ROWS:
         return none(metadata.version, len(times), f"{len(times)} predictions are kept; {MIN_ROWS} are needed")
     since = np.sort(times.to_numpy())[-min(_RECENT, len(times))].astype("datetime64[us]").astype(datetime)
-    found = archive.read(["as_of", "features"], target=target, since=since.replace(tzinfo=UTC))
-    moments = found["as_of"].to_numpy().astype("datetime64[us]").astype(np.int64)
-    psi = compared(metadata.reference, metadata.features, _matrix(found, metadata), int(moments.max() - moments.min()))
+    predictions = archive.read(["as_of", "features"], target=target, since=since.replace(tzinfo=UTC))
+    moments = predictions["as_of"].to_numpy().astype("datetime64[us]").astype(np.int64)
+    matrix, span_us = _matrix(predictions, metadata), int(moments.max() - moments.min())
+    psi = compared(metadata.reference, metadata.features, matrix, span_us)
     if not psi:
-        return none(metadata.version, found.num_rows, "the champion was trained before references were kept")
+        return none(metadata.version, predictions.num_rows, "the champion was trained before references were kept")
     return DriftReport(
         target=target,
         at=_now(),
         model=metadata.version,
-        rows=found.num_rows,
+        rows=predictions.num_rows,
         psi=psi,
         drifted=drifted(metadata.reference, psi),
     )
 
 
 def _matrix(predictions: pa.Table, metadata: Metadata) -> NDArray[np.float32]:
-    """Return the features of predictions as the model takes them: float32 of shape [n, features], NaN for null."""
+    """Return the features of predictions as the model's inputs: float32 [n, features], NaN for null."""
     rows = [json.loads(text) for text in predictions["features"].to_pylist()]
     return float32_rows([[row.get(name) for name in metadata.features] for row in rows])
 
@@ -288,7 +289,7 @@ def _now() -> datetime:
 def _with_features(
     settings: Settings, target: Target, rows: pd.DataFrame, predictor: Predictor, progress: Progress
 ) -> TrainingSet:
-    """Return the rows with the model's features, each as of its own time, in the rows' order."""
+    """Return the rows with the model's features, each as of its own time, in the same order."""
     apply_features(settings, progress)
     progress(f"computing {len(predictor.features)} features of {len(rows):,} carts, each at its own time")
     questions = rows.drop(columns=["treated", "intervention"])

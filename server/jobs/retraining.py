@@ -1,4 +1,4 @@
-"""Retraining, if there is a reason: the result challenges the champion, and replaces it only if it is better."""
+"""Retraining, if there is a reason: the new version challenges the champion, and replaces it only if it is better."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -37,14 +37,14 @@ NEWS = 0.01
 """Relative growth of the event log below which training again would give the same model."""
 
 SETTLED = 500
-"""Fewest settled predictions on which a loss counts."""
+"""Fewest settled predictions for which a loss counts as a reason."""
 
 
 class Retraining(msgspec.Struct, frozen=True, kw_only=True):
-    """What a retraining did and why.
+    """The course and result of a retraining.
 
-    `reasons` are empty where it was requested unconditionally; `place` says in words what the new version became before
-    the contest; `note`, why nothing was trained for all the reasons, or why there was no contest.
+    `reasons` are empty if it was requested unconditionally; `place` is the new version's role before the contest, in
+    words; `note` says why nothing was trained despite the reasons, or why there was no contest.
     """
 
     target: str
@@ -64,10 +64,10 @@ class Retraining(msgspec.Struct, frozen=True, kw_only=True):
 def retrain(
     settings: Settings, progress: Progress, target: str, *, if_needed: bool, max_rows: int = 100_000
 ) -> Retraining:
-    """Train as the champion was trained, on all that is known now, and compare both on the newest period.
+    """Train with the champion's options on the present data, and compare both on the newest period.
 
-    With `if_needed`, only for a reason. Its state is written to the home, where the API reads it. Raises what training
-    raises; the champion stays then.
+    With `if_needed`, only for a reason. The state is written to the home, where the API reads it. Raises as training
+    does, and then keeps the champion.
     """
     target_named(target, settings.declared)
     with only_one(settings, f"retrain-{target}", f"retrains {target}"):
@@ -91,11 +91,13 @@ def reasons_to_retrain(champion: Metadata, events: int, live: LiveReport, drift:
         reasons.append(f"the event log grew by {events / before - 1:.0%}, from {before:,} events to {events:,}")
     test = champion.metrics["test"].f1 if "test" in champion.metrics else 0.0
     for model in live.models:
-        known = model.metrics
-        if model.model != champion.version or model.role == "shadow" or known is None or model.settled < SETTLED:
+        scored = model.metrics
+        if model.model != champion.version or model.role == "shadow" or scored is None or model.settled < SETTLED:
             continue
-        if known.f1 < test * (1 - FALLEN):
-            reasons.append(f"the live F1 is {known.f1:.3f} on {model.settled:,} predictions; it was {test:.3f} on test")
+        if scored.f1 < test * (1 - FALLEN):
+            reasons.append(
+                f"the live F1 is {scored.f1:.3f} on {model.settled:,} predictions; it was {test:.3f} on test"
+            )
     if drift.drifted and drift.model == champion.version:
         worst = ", ".join(f"{name} (PSI {drift.psi[name]:.2f})" for name in drift.drifted[:3])
         more = f" and {len(drift.drifted) - 3} more" if len(drift.drifted) > 3 else ""
@@ -120,10 +122,10 @@ def _retrain(settings: Settings, progress: Progress, report: Retraining, if_need
         if note := _already_learned(lifecycle, target, events):
             progress(note)
             return _ended(report, state="not needed", note=note)
-    asked = champion.metadata.asked
+    question = champion.metadata.asked
     options = _as_before(champion.metadata)
-    examples, plan = build_examples(settings, progress, asked, options, max_rows=max_rows)
-    artifact = train(examples, asked, feature_plan=plan.hash, options=options, progress=progress)
+    examples, plan = build_examples(settings, progress, question, options, max_rows=max_rows)
+    artifact = train(examples, question, feature_plan=plan.hash, options=options, progress=progress)
     version = lifecycle.register(artifact)
     place = lifecycle.introduce(version)
     report = msgspec.structs.replace(report, challenger=version.name, place=place)
@@ -131,7 +133,7 @@ def _retrain(settings: Settings, progress: Progress, report: Retraining, if_need
     progress("the challenger meets the champion on the newest period")
     contest, better, note = None, False, ""
     try:
-        contest = hold_contest(examples, asked, Predictor(champion), Predictor(artifact))
+        contest = hold_contest(examples, question, Predictor(champion), Predictor(artifact))
         better = contest.better
     except TrainingError as error:
         note = f"{error}; the champion stays"
@@ -145,7 +147,7 @@ def _retrain(settings: Settings, progress: Progress, report: Retraining, if_need
 
 
 def _already_learned(lifecycle: "Lifecycle", target: str, events: int) -> str:
-    """Return, in words, which version learned this log already, whatever became of it; empty where none did."""
+    """Return, in words, whether the newest version learned from this log already, in any role; empty if not."""
     newest = lifecycle.tracking.versions(target)[-1]
     learned = lifecycle.tracking.artifact(newest).metadata.log_events
     if not learned or events >= learned * (1 + NEWS):
@@ -167,5 +169,5 @@ def _as_before(champion: Metadata) -> TrainOptions:
     )
 
 
-def _ended(report: Retraining, **found: Any) -> Retraining:
-    return msgspec.structs.replace(report, finished=from_micros(wall_clock()), **found)
+def _ended(report: Retraining, **fields: Any) -> Retraining:
+    return msgspec.structs.replace(report, finished=from_micros(wall_clock()), **fields)

@@ -1,4 +1,4 @@
-"""The whole system on one machine: builds what is missing, starts every part, shows status, stops in order."""
+"""`encore up`: runs the whole system on one machine. Builds what is missing, starts all parts, shows status, stops."""
 
 import time
 import urllib.error
@@ -41,11 +41,11 @@ _DONE = {"materialize": "materialized into", "rollout": "rolled out in"}
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What to start beside the API.
+    """Options of `encore up`: what to start beside the API.
 
-    `rate` of live events/s (0: none; None: that of the shop's history), number of `workers`, the Feast `ui`, the
-    `console` (where its extra is installed), the embedded `infra` with this `kafka`. `build_only` ends when everything
-    missing is built; `audit` verifies a few entities repeatedly.
+    `rate` of live events per second (0: none; None: that of the shop's history), number of `workers`, the Feast `ui`,
+    the `console` (if its extra is installed), the embedded `infra` with this `kafka`. `build_only` ends when everything
+    is built; `audit` verifies a few entities repeatedly.
     """
 
     rate: float | None = None
@@ -59,7 +59,7 @@ class RunOptions:
 
 
 class Runner:
-    """Runs one system in `settings.home`. `run` returns when `stopped` says so, after stopping what it started."""
+    """Runs one system in `settings.home`. `run` returns when `stopped` returns true, after stopping all parts."""
 
     def __init__(self, settings: Settings, options: RunOptions, console: Console) -> None:
         self._settings = settings
@@ -69,18 +69,18 @@ class Runner:
         self._servers: list[ServerProcess] = []
         self._stopped: Callable[[float], bool] = lambda _: False
         self._started = time.monotonic()
-        self._streamed = False
+        self._had_workers = False
 
     def run(self, stopped: Callable[[float], bool]) -> None:
-        """Start everything, show the status until `stopped(seconds)`, which waits so long, is true; then stop all.
+        """Start everything, show the status until `stopped(seconds)`, which waits so long, returns true; then stop all.
 
-        Raises ConfigurationError or UnavailableError where a part cannot start, or one dies that the others cannot do
-        without (broker, store, workers, API); all is stopped then too. Others are started again. Raises
-        KeyboardInterrupt, after stopping all, where it is stopped before everything runs.
+        Raises, after stopping all parts, ConfigurationError or UnavailableError if a part cannot start or an essential
+        one (broker, store, worker, API) dies, and KeyboardInterrupt if it is stopped before everything runs. Other
+        parts that die are restarted.
         """
         self._stopped = stopped
         with ExitStack() as stack:
-            stack.enter_context(hold(self._settings.run / "up.lock", self._second))
+            stack.enter_context(hold(self._settings.run / "up.lock", self._second_message))
             if not self._options.build_only:
                 self._require_ports()
             if self._options.infra:
@@ -89,8 +89,8 @@ class Runner:
                     with self._step(f"{what} on {server.host}:{server.port}"):
                         stack.enter_context(server)
                         self._servers.append(server)
-                    self._go_on()
-            stack.callback(self._tell_what_waits)
+                    self._wait_or_stop()
+            stack.callback(self._print_backlog)
             stack.callback(self._stop_parts)
             self._settings = claim_project(self._settings, self._say)
             self._build()
@@ -100,8 +100,8 @@ class Runner:
             self._console.print(f"ready after {time.monotonic() - self._started:.0f} s", style="bold green")
             self._watch()
 
-    def _second(self, process: str) -> str:
-        """Return why a second system in one home is refused: the two would overwrite each other."""
+    def _second_message(self, process: str) -> str:
+        """Return the refusal of a second system in a home: the two would overwrite each other's files."""
         home = self._settings.home
         return f"another `encore up` (process {process}) runs in {home}; stop it, or set ENCORE_HOME to another folder"
 
@@ -109,7 +109,7 @@ class Runner:
         self._console.print(message, style="yellow")
 
     def _require_ports(self) -> None:
-        """Refuse, before a minute of work, ports that would fail after it."""
+        """Raise for ports in use before the minute of work after which they would be needed."""
         settings = self._settings
         require_free_port("API (API_PORT)", settings.api_host, settings.api_port)
         if self._options.ui:
@@ -125,7 +125,7 @@ class Runner:
                 require_free_port(f"metrics of the {what}", settings.metrics_host, port)
 
     def _stream_port(self, number: int) -> int:
-        """Return where a worker serves its metrics: the first at the port that is set, each other one above."""
+        """Return a worker's port for metrics: the configured one for the first worker, counting up for the others."""
         first = self._settings.stream_port
         return first and first + number - 1
 
@@ -143,7 +143,7 @@ class Runner:
             self._command("features compiled and registered with Feast", "features")
             plan = load_plan(settings.plan, settings.declared)
         if not is_trained(settings, plan):
-            # A champion of other features is none for these.
+            # A champion of another plan's features does not count.
             self._command("model trained", "train", "--promote")
         if command := states_command(settings, plan):
             self._command(f"states {_DONE[command[0]]} Redis", *command)
@@ -152,29 +152,29 @@ class Runner:
         settings, options = self._settings, self._options
         for number in range(1, options.workers + 1):
             part = "stream" if number == 1 else f"stream-{number}"
-            of_worker = settings.model_copy(update={"stream_port": self._stream_port(number)})
+            worker_settings = settings.model_copy(update={"stream_port": self._stream_port(number)})
             self._parts[part] = RunningCommand(
-                of_worker, settings.run / f"{part}.log", "stream", "--name", f"worker-{number}"
+                worker_settings, settings.run / f"{part}.log", "stream", "--name", f"worker-{number}"
             )
-        self._streamed = True
+        self._had_workers = True
         api = self._start("api", "serve")
         with self._step(f"API on {http_url(settings.api_host, settings.api_port)}"):
             self._await_health(api)
         if options.ui:
-            self._keep("feast-ui", "ui")
+            self._start_kept("feast-ui", "ui")
         if self._shows_console:
-            self._keep("console", "console")
+            self._start_kept("console", "console")
         elif options.console:
             self._say(f"no console: {LACK}; {install_extra('console')}")
-        self._keep("monitor", "monitor")
+        self._start_kept("monitor", "monitor")
         if options.audit:
-            self._keep("audit", "verify", "--every", "30", "--sample", "5")
+            self._start_kept("audit", "verify", "--every", "30", "--sample", "5")
         rate = self._rate()
         if rate:
-            self._keep("producer", "produce", "--rate", f"{rate:g}")
+            self._start_kept("producer", "produce", "--rate", f"{rate:g}")
 
     def _rate(self) -> float:
-        """Return the live events per second: as requested, else those of the shop whose history the log holds."""
+        """Return the live events per second: as requested, by default that of the log's synthetic shop."""
         if self._options.rate is not None:
             return self._options.rate
         shop = kept_shop(self._settings)
@@ -190,25 +190,25 @@ class Runner:
 
     def _watch(self) -> None:
         with closing(Observer(self._settings)) as observer, ExitStack() as stack:
-            # Workers beat once a second; a rate over several beats is steadier.
-            looks = deque([observer.look()], maxlen=6)
+            # Workers report once a second; a rate over several reports is steadier.
+            observed = deque([observer.look()], maxlen=6)
             live: Live | None = None
             if self._console.is_terminal:
-                live = stack.enter_context(Live(self._view(looks), console=self._console, auto_refresh=False))
+                live = stack.enter_context(Live(self._view(observed), console=self._console, auto_refresh=False))
             while not self._stopped(10.0 if live is None else 1.0):
                 self._check()
-                looks.append(observer.look())
+                observed.append(observer.look())
                 if live is None:
-                    self._console.print(status_line(looks[-1], looks[-2]))
+                    self._console.print(status_line(observed[-1], observed[-2]))
                 else:
-                    live.update(self._view(looks), refresh=True)
+                    live.update(self._view(observed), refresh=True)
 
-    def _view(self, looks: "deque[Status]") -> RenderableType:
-        return status_view(looks[-1], looks[0], hint=self._hint(looks[-1]))
+    def _view(self, observed: "deque[Status]") -> RenderableType:
+        return status_view(observed[-1], observed[0], hint=self._hint(observed[-1]))
 
     def _hint(self, status: Status) -> str:
         newest, schema = None, self._settings.declared.schema
-        with suppress(EncoreError):  # a file of the log that cannot be read ends nothing here
+        with suppress(EncoreError):  # an unreadable file of the log must not end the system
             newest = EventLog(log_storage(self._settings), schema).last_event(list(schema.asked_keys))
         named = {name: str((newest or {}).get(name) or name.upper()) for name in schema.asked_keys}
         line = question_line(status.urls["API"].removesuffix("/docs"), named)
@@ -219,8 +219,8 @@ class Runner:
             server.check()
         for part in self._parts.values():
             if isinstance(part, KeptCommand):
-                if said := part.tend():
-                    self._say(said)
+                if message := part.tend():
+                    self._say(message)
             else:
                 part.check()
 
@@ -236,24 +236,24 @@ class Runner:
             except (urllib.error.URLError, OSError) as error:
                 if time.monotonic() > deadline:
                     raise UnavailableError(f"API: {url} is not well after {_PATIENCE_S} s: {error}") from error
-            self._go_on(0.1)
+            self._wait_or_stop(0.1)
 
-    def _go_on(self, wait_s: float = 0.0) -> None:
-        """Wait so long. Raises KeyboardInterrupt where everything is to stop."""
+    def _wait_or_stop(self, wait_s: float = 0.0) -> None:
+        """Wait for `wait_s` seconds. Raises KeyboardInterrupt if the system was stopped."""
         if self._stopped(wait_s):
             self._say("what is built stays: the next call goes on from there")
             raise KeyboardInterrupt
 
     def _command(self, what: str, *command: str) -> None:
-        """Run one of our own commands to its end, and show what it says meanwhile.
+        """Run an `encore` command to its end, and show its output meanwhile.
 
-        It is in a session of its own, which no Ctrl-C of a terminal reaches.
+        It runs in a session of its own, so that a terminal's Ctrl-C does not reach it.
         """
         with self._step(what) as tell:
             running = self._start(command[0], *command)
             while running.runs:
                 tell(running.said)
-                self._go_on(0.2)
+                self._wait_or_stop(0.2)
             running.finish()
             del self._parts[command[0]]
 
@@ -261,26 +261,26 @@ class Runner:
         self._parts[name] = RunningCommand(self._settings, self._settings.run / f"{name}.log", *command)
         return self._parts[name]
 
-    def _keep(self, name: str, *command: str) -> None:
-        """Start one that the others can do without."""
+    def _start_kept(self, name: str, *command: str) -> None:
+        """Start a part that is not essential, and is restarted if it dies."""
         self._parts[name] = KeptCommand(self._settings, self._settings.run / f"{name}.log", *command)
 
     def _stop_parts(self) -> None:
-        """Stop parts in reverse order: the producer first, then those that process what it sent."""
+        """Stop parts in reverse order: the producer first, then those that process its events."""
         while self._parts:
             name, part = self._parts.popitem()
             with self._step(f"stopped {name}"):
                 part.stop()
 
-    def _tell_what_waits(self) -> None:
-        """Print how many messages are not folded, now that no worker runs."""
-        if not self._streamed:
+    def _print_backlog(self) -> None:
+        """Print the number of unfolded messages after the workers have stopped."""
+        if not self._had_workers:
             return
         try:
             with closing(Inspector(self._settings.kafka_servers, access=self._settings.kafka_access)) as inspector:
                 waiting = inspector.waiting(self._settings.kafka_names.events, self._settings.kafka_names.group)
         except UnavailableError:
-            return  # Kafka is what ended, and was told
+            return  # Kafka is what failed, which is reported already
         if not waiting:
             return
         fate = "are folded when it starts again"
@@ -290,11 +290,11 @@ class Runner:
 
     @contextmanager
     def _step(self, what: str) -> Iterator[Callable[[str], None]]:
-        """Time a step; the block may tell what it is at."""
+        """Print a step and its duration; the block may report its progress by the yielded function."""
         began = time.monotonic()
         if self._console.is_terminal:
             with self._console.status(Text(f"{what} ...")) as status:
-                yield lambda said: status.update(Text(f"{what} ... {said}", no_wrap=True, overflow="ellipsis"))
+                yield lambda message: status.update(Text(f"{what} ... {message}", no_wrap=True, overflow="ellipsis"))
         else:
             yield lambda _: None
         seconds = f"{time.monotonic() - began:.1f} s"

@@ -1,4 +1,4 @@
-"""The system's status: Kafka, workers, states, dead letters, model and API, each if it answers."""
+"""The system's status: Kafka, workers, states, dead letters, model and API, as far as they answer."""
 
 import json
 import urllib.error
@@ -41,15 +41,14 @@ _ROLLOUT: dict[str, str] = {
 _LONGEST_ANSWER = 100_000
 
 _NAMED = 3
-"""How many of the states that are set aside are named."""
+"""The most states set aside that are listed by name."""
 
 
 class Status(msgspec.Struct, frozen=True):
-    """One observation. Times are UTC microseconds; None and empty mean no answer; `problems` says from whom.
+    """One observation. Times are UTC microseconds; None and empty mean no answer, which `problems` explains.
 
     `produced` is the number of messages in the events topic so far, `dead_letters` that of its dead-letter topic;
-    `kept` is how large what is kept was when that was last noted, and how it grows. `log` is where the
-    event log is.
+    `kept` are the last recorded sizes of the stored data, and their growth. `log` is the place of the event log.
     """
 
     at_us: int
@@ -69,22 +68,22 @@ class Status(msgspec.Struct, frozen=True):
 
     @property
     def folded(self) -> int:
-        """Events folded by the live workers, since they started."""
+        """Number of events folded by the live workers since they started."""
         return sum(worker.folded for worker in self.workers)
 
     @property
     def repeats(self) -> int:
-        """Events that were sent again, as the live workers have met them since they started."""
+        """Number of repeated events that the live workers have received since they started."""
         return sum(worker.repeats for worker in self.workers)
 
     @property
     def suppressed(self) -> int:
-        """Messages of people who were forgotten, as the live workers have dropped them since they started."""
+        """Number of messages of forgotten people that the live workers have dropped since they started."""
         return sum(worker.suppressed for worker in self.workers)
 
     @property
     def rejected(self) -> dict[str, int]:
-        """Dead letters of the live workers, by kind."""
+        """Number of dead letters of the live workers, by kind."""
         kinds: Counter[str] = Counter()
         for worker in self.workers:
             kinds.update(worker.dead_letters)
@@ -92,7 +91,7 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class Observer:
-    """Observes a system repeatedly over the same connections. Close it when done."""
+    """Observes a system repeatedly over the same connections; must be closed."""
 
     def __init__(self, settings: Settings, *, kafka_wait_s: float = 1.0, api_wait_s: float = 2.0) -> None:
         self._settings = settings
@@ -154,11 +153,11 @@ class Observer:
             return 0
 
     def _kept(self, problems: list[str]) -> list[Growing]:
-        """Return how large things were when that was last noted."""
-        noted = samples(self._settings)
-        if full := memory_problem(noted):
+        """Return the last recorded sizes of the stored data."""
+        recorded = samples(self._settings)
+        if full := memory_problem(recorded):
             problems.append(f"store: {full}")
-        return growth(noted)
+        return growth(recorded)
 
     def _kafka(self, workers: list[WorkerStatus], problems: list[str]) -> tuple[int | None, int | None]:
         try:
@@ -177,7 +176,7 @@ class Observer:
         return None, None
 
     def _lag(self, workers: list[WorkerStatus]) -> int | None:
-        """Messages that wait: as the workers say, or, where none reads any, those that are not committed."""
+        """Return the number of waiting messages, as reported by the workers, or the uncommitted if none is active."""
         if workers and not any(worker.waiting for worker in workers):
             return sum(sum(worker.lag.values()) for worker in workers)
         if self._consumer is None:
@@ -198,7 +197,7 @@ class Observer:
         return sum(self._consumer.end_offsets(partitions).values()) if partitions else 0
 
     def _states(self, problems: list[str]) -> tuple[list[WorkerStatus] | None, int | None, Audit | None]:
-        """Return the workers (None where nobody can say), the newest event and the last audit."""
+        """Return the workers (None if unknown), the time of the newest event and the last audit."""
         workers, newest, audit = None, None, None
         try:
             require_own(self._settings, self._redis)
@@ -219,10 +218,10 @@ class Observer:
         url = http_url(self._settings.api_host, self._settings.api_port, "/health")
         try:
             with urllib.request.urlopen(url, timeout=self._api_wait_s) as answer:  # noqa: S310 - our own address
-                found: dict[str, Any] = json.load(answer)
-                return found
+                health: dict[str, Any] = json.load(answer)
+                return health
         except urllib.error.HTTPError as error:
-            problems.append(f"API: {url} answers {error.code}: {_told(error.read(_LONGEST_ANSWER))}")
+            problems.append(f"API: {url} answers {error.code}: {_reason_of(error.read(_LONGEST_ANSWER))}")
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
             why = getattr(reason, "strerror", None) or reason
@@ -232,21 +231,23 @@ class Observer:
         return None
 
 
-def _told(answer: bytes) -> str:
-    """Why an API is not well, in words: its answer is JSON, of its health or of a problem."""
+def _reason_of(answer: bytes) -> str:
+    """Return why an API is not well, in words, from its JSON answer: its health, or a problem."""
     try:
-        found = json.loads(answer)
-        if not isinstance(found, dict):
+        content = json.loads(answer)
+        if not isinstance(content, dict):
             raise ValueError
     except ValueError:
         return " ".join(answer[:200].decode(errors="replace").split())
-    parts = [found.get(part) for part in ("redis", "model")]
+    parts = [content.get(part) for part in ("redis", "model")]
     errors = [str(part["error"]) for part in parts if isinstance(part, dict) and part.get("error")]
-    said = [*errors, *map(str, found.get("problems") or ()), str(found.get("detail") or "")]
-    return "; ".join(filter(None, said)) or str(found.get("title") or found.get("status") or "it does not say why")
+    reasons = [*errors, *map(str, content.get("problems") or ()), str(content.get("detail") or "")]
+    return "; ".join(filter(None, reasons)) or str(
+        content.get("title") or content.get("status") or "it does not say why"
+    )
 
 
 def _named(keys: Sequence[EntityKey]) -> str:
-    """Some of the entities, by name."""
-    named = ", ".join(f"{key.entity} {'/'.join(key.ids)}" for key in sorted(keys, key=str)[:_NAMED])
-    return named + (f" and {len(keys) - _NAMED:,} more" if len(keys) > _NAMED else "")
+    """Return some of the entities by name."""
+    listed = ", ".join(f"{key.entity} {'/'.join(key.ids)}" for key in sorted(keys, key=str)[:_NAMED])
+    return listed + (f" and {len(keys) - _NAMED:,} more" if len(keys) > _NAMED else "")

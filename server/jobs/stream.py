@@ -1,4 +1,4 @@
-"""The stream worker, the same as a Spark job, and the relay of a topic of another shape, made from the settings."""
+"""The stream worker, its equivalent as a Spark job, and the relay of foreign topics, made from the settings."""
 
 import logging
 import threading
@@ -56,17 +56,17 @@ def run_worker(
 ) -> None:
     """Run one stream worker until `stop` is set; topic and group are by default the project's.
 
-    `told` is called once a second with what it says of itself.
+    `told` is called once a second with the worker's status and counts.
 
-    Raises ConfigurationError where the states in Redis, or the group in Kafka, are another home's.
+    Raises ConfigurationError if the states in Redis, or the group in Kafka, are another home's.
     """
     settings = _claimed(settings, stop)
-    options = _reading(settings, name, topic, group)
+    options = _worker_options(settings, name, topic, group)
     with traced(settings, "encore-stream") as trace:
         parts = _parts(settings, _owner(settings), stop, clock=clock, trace=trace)
         if parts is None:
             return
-        # Heartbeats have little patience: a worker that waits for Redis says so elsewhere meanwhile.
+        # Heartbeats use a client with a short timeout: a worker that waits for Redis reports that by other means.
         worker = Worker(options, parts, heartbeats_of(connect_redis(settings), settings), Beat(settings.beat), told)
         settle_collector()
         worker.run(stop)
@@ -82,15 +82,15 @@ def run_spark_job(
     checkpoint: str | None = None,
     told: Callable[[WorkerStatus, Account], None] = lambda _, __: None,
 ) -> None:
-    """Run the stream as a Spark job until `stop` is set, in the place of workers; otherwise as `run_worker`.
+    """Run the stream as a Spark job, instead of workers, until `stop` is set; otherwise as `run_worker`.
 
-    `checkpoint` is an address that Spark takes; by default a folder of the home.
+    `checkpoint` is a Spark path; by default a folder of the home.
     """
     from events.stream.spark.job import JobOptions, SparkJob  # noqa: PLC0415 - few need it
     from features.batch.spark.session import SparkConnection, is_running  # noqa: PLC0415 - the same
 
     settings = _claimed(settings, stop)
-    options = _reading(settings, name, topic, group)
+    options = _worker_options(settings, name, topic, group)
     owner = _owner(settings)
     parts = _parts(settings, owner, stop)
     if parts is None:
@@ -116,7 +116,7 @@ def run_spark_job(
 
 @dataclass(frozen=True)
 class _OnExecutor:
-    """Makes a worker's parts on an executor, which sees log and project where the driver does."""
+    """Makes a worker's parts on an executor, which needs log and project at the same paths as the driver."""
 
     settings: Settings
     project: Path | None
@@ -126,14 +126,14 @@ class _OnExecutor:
         settings = self.settings.declared_by(open_project(self.project)) if self.project else self.settings
         never = threading.Event()
         parts = _parts(settings, self.owner, never)
-        assert parts is not None  # noqa: S101 - it waits until they are
+        assert parts is not None  # noqa: S101 - never stopped
         settle_collector()
-        # One file of the log for each task, which folds all that it has.
+        # One file of the log per task, which folds all of its messages at once.
         limits = parts.limits._replace(flush_s=_LONGEST_TASK_S, first_rows=parts.limits.batch_rows)
         return replace(parts, limits=limits)
 
 
-def _reading(settings: Settings, name: str, topic: str | None, group: str | None) -> WorkerOptions:
+def _worker_options(settings: Settings, name: str, topic: str | None, group: str | None) -> WorkerOptions:
     return WorkerOptions(
         servers=settings.kafka_servers,
         topic=topic or settings.kafka_names.events,
@@ -158,7 +158,7 @@ def _parts(
     clock: Clock = wall_clock,
     trace: Trace = NO_TRACE,
 ) -> Parts | None:
-    """Return a worker's parts, for which log and Redis are waited for; None where it is stopped before."""
+    """Return a worker's parts, after waiting for log and Redis; None if stopped meanwhile."""
     client = connect_redis(settings, timeout_s=_WRITE_TIMEOUT_S)
     logs: list[EventLog] = []
     live: list[Opened] = []
@@ -182,16 +182,16 @@ def _parts(
 
 
 def _claimed(settings: Settings, stop: threading.Event) -> Settings:
-    """The settings with the home's project; Redis is waited for."""
+    """Return the settings with the home's project, after waiting for Redis."""
     claimed = [settings]
     patiently(lambda: claimed.append(claim_project(settings, _log.warning)), stop)
     return claimed[-1]
 
 
 def run_relay(settings: Settings, path: Path, stop: threading.Event, *, name: str) -> Passed:
-    """Pass on what a mapping says until `stop` is set; return what was passed on.
+    """Relay the messages of a mapping's topic until `stop` is set; return their counts.
 
-    Raises ConfigurationError for a mapping that cannot be.
+    Raises ConfigurationError for an invalid mapping.
     """
     schema = settings.declared.schema
     mapping = load_live_mapping(path, schema)

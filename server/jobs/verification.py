@@ -1,4 +1,4 @@
-"""`encore verify`: the comparison of all paths, over the system of the settings."""
+"""`encore verify`: compares all ways of computing features, over the system of the settings."""
 
 import contextlib
 import math
@@ -37,29 +37,29 @@ def run_verification(
     spark: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Verdict:
-    """Compare `sample` entities of each kind at `as_of_us`: by default now, or the newest event if the clock says so.
+    """Compare `sample` entities of each kind as of `as_of_us`, by default now by the clock of the settings.
 
-    `spark` compares the same features on Spark too, under the master that the settings name. The oracle is left out
-    where the definitions that answer are not the present ones. Raises ConfigurationError for a time before the newest
-    event that is folded, and where this home's registry of Feast lacks a view.
+    `spark` compares the same features on Spark too, under the master that the settings name. The oracle is left out if
+    the live definitions are not the present ones. Raises ConfigurationError for a time before the newest folded event,
+    or if Feast's registry in this home lacks a view.
     """
     client = connect_redis(settings, timeout_s=30)
     require_own(settings, client)
     live = open_live(client, settings)
     states, plan = live.states, live.plan
-    _newest_event(states, as_of_us)  # refused at once: Feast's store takes seconds
+    _newest_event(states, as_of_us)  # fails early, since Feast's store takes seconds
     present = load_plan(settings.plan, settings.declared)
     tell("opening Feast's store")
-    store = open_store(settings)  # before the time is chosen
+    store = open_store(settings)  # takes seconds, so before the time is chosen
     newest = _newest_event(states, as_of_us)
     at_us = as_of_us if as_of_us is not None else newest if settings.clock == "events" else wall_clock()
     at_us = max(at_us, newest)  # an event may lie ahead of the clock
     feast = _feast_read(store, plan, at_us)
-    beside: dict[str, Engine] = {}
+    other_engines: dict[str, Engine] = {}
     with contextlib.ExitStack() as stack:
         if spark:
-            on_spark = open_engine(open_log(settings), on="spark", master=settings.spark_master)
-            beside["spark"] = stack.enter_context(on_spark)
+            spark_engine = open_engine(open_log(settings), on="spark", master=settings.spark_master)
+            other_engines["spark"] = stack.enter_context(spark_engine)
         return verify(
             plan,
             stack.enter_context(open_batch(settings)),
@@ -69,13 +69,13 @@ def run_verification(
             sample=sample,
             at_us=at_us,
             seed=seed,
-            beside=beside,
+            beside=other_engines,
             definitions=settings.declared.declared("features", "define") if plan.hash == present.hash else None,
         )
 
 
 def _newest_event(states: OnlineStates, as_of_us: int | None) -> int:
-    """Return the time of the newest event that is folded, µs. Raises ConfigurationError where `as_of_us` is before."""
+    """Return the time of the newest folded event, µs. Raises ConfigurationError if `as_of_us` is earlier."""
     newest = states.newest_event() or 0
     if as_of_us is not None and as_of_us < newest:
         raise ConfigurationError(
@@ -86,7 +86,7 @@ def _newest_event(states: OnlineStates, as_of_us: int | None) -> int:
 
 
 def _feast_read(store: "FeatureStore", plan: Plan, at_us: int) -> FeastRead:
-    """Return Feast's own online read, with its clock stopped at the time of the comparison."""
+    """Return a function that reads from Feast's online store, with its clock stopped at `at_us`."""
     from feast.errors import FeatureViewNotFoundException  # noqa: PLC0415 - importing Feast takes seconds
 
     from features.feast_stores.online import EncoreOnlineStore  # noqa: PLC0415
@@ -105,7 +105,7 @@ def _feast_read(store: "FeatureStore", plan: Plan, at_us: int) -> FeastRead:
                 "`encore features`, which registers them"
             ) from None
         names = [field.name for field in registered if field.name != "state"]
-        rows = [dict(zip(keys, one, strict=True)) for one in ids]
+        rows = [dict(zip(keys, entity_ids, strict=True)) for entity_ids in ids]
         columns = store.get_online_features([f"{view}:{name}" for name in names], rows).to_dict()
         return [{name: _plain(columns[name][place]) for name in names} for place in range(len(ids))]
 

@@ -1,1 +1,1 @@
-"""What parts without an API of their own say of themselves: to Prometheus, and whether they go on."""
+"""Metrics and liveness of the processes that have no API of their own, for Prometheus and `/health`."""

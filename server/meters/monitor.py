@@ -1,4 +1,4 @@
-"""The model monitor as it is watched: whether it keeps predictions, and looks at models."""
+"""Metrics of the model monitor, and whether it still stores predictions and evaluates models."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,14 +11,14 @@ from server.meters.part import counted, measured
 __all__ = ["MonitorMeters"]
 
 _TURN_S = 60.0
-"""A turn takes less than a second, but where Kafka is away."""
+"""A turn that lasts so long counts as a standstill, s; it takes less than a second unless Kafka is away."""
 
 _FAILING_S = 30.0
-"""Predictions are not stored for so long: it stands still."""
+"""Failing to store predictions for so long counts as a standstill, s."""
 
 
 class MonitorMeters:
-    """Those of one monitor."""
+    """The metrics of one monitor."""
 
     name = "monitor"
 
@@ -27,7 +27,7 @@ class MonitorMeters:
         self._monotonic = monotonic
 
     def standstill(self) -> str:
-        """Return why nothing is kept, or looked at."""
+        """Return why the monitor makes no progress; empty if it does."""
         silent_s, failing_s = self._silent_s(), self._failing_s()
         if silent_s >= _TURN_S:
             return f"monitor: its last turn began {silent_s:.0f} s ago; look at its output"
@@ -36,7 +36,7 @@ class MonitorMeters:
         return ""
 
     def collect(self) -> Iterator[Metric]:
-        """Yield what the monitor has done since its start."""
+        """Yield the monitor's metrics since its start."""
         monitor = self._monitor
         yield counted("encore_monitor_predictions", "Predictions stored.", monitor.taken)
         yield counted("encore_monitor_commands", "Commands started, by what they are for.", monitor.started, "command")

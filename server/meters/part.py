@@ -1,4 +1,4 @@
-"""A part as it is watched: what it counts, and why it stands still, where it does."""
+"""A part of the system under observation: its metrics, and why it stands still if it does."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -14,7 +14,7 @@ __all__ = ["Meters", "Part", "counted", "exposed", "measured", "spread"]
 
 
 class Meters(Protocol):
-    """Something that is counted and measured."""
+    """A source of metrics."""
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics as they are now."""
@@ -25,14 +25,14 @@ class Part(Meters, Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Name of the part."""
 
     def standstill(self) -> str:
-        """Return why it does not go on, in words; empty where it does."""
+        """Return why it makes no progress, in words; empty if it does."""
 
 
 def exposed(part: Part, others: Sequence[Meters] = ()) -> bytes:
-    """Return the metrics of a part, of its process, and of `others`, in Prometheus' text format."""
+    """Return the metrics of a part, its process and `others` in Prometheus' text format."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(_All(part, others))
@@ -40,38 +40,38 @@ def exposed(part: Part, others: Sequence[Meters] = ()) -> bytes:
 
 
 def counted(name: str, what: str, value: float | Mapping[str, float], label: str = "") -> Metric:
-    """Return a counter; with a `label`, one for each of its values."""
+    """Return a counter; with a `label`, one sample for each of its values."""
     if not isinstance(value, Mapping):
         return CounterMetricFamily(name, what, value)
     family = CounterMetricFamily(name, what, labels=[label])
-    for of, number in value.items():
-        family.add_metric([of], number)
+    for label_value, number in value.items():
+        family.add_metric([label_value], number)
     return family
 
 
 def measured(name: str, what: str, value: float | Mapping[str, float], label: str = "") -> Metric:
-    """Return a gauge; with a `label`, one for each of its values."""
+    """Return a gauge; with a `label`, one sample for each of its values."""
     if not isinstance(value, Mapping):
         return GaugeMetricFamily(name, what, value)
     family = GaugeMetricFamily(name, what, labels=[label])
-    for of, number in value.items():
-        family.add_metric([of], number)
+    for label_value, number in value.items():
+        family.add_metric([label_value], number)
     return family
 
 
-def spread(name: str, what: str, found: Histogram) -> Metric:
+def spread(name: str, what: str, histogram: Histogram) -> Metric:
     """Return a histogram."""
-    return HistogramMetricFamily(name, what, found.cumulative(), found.sum)
+    return HistogramMetricFamily(name, what, histogram.cumulative(), histogram.sum)
 
 
 class _All(Collector):
-    """What a part says, whether it goes on, and what it knows of others."""
+    """Metrics of a part, whether it stands still, and the metrics of `others`."""
 
     def __init__(self, part: Part, others: Sequence[Meters]) -> None:
         self._part = part
         self._others = others
 
     def collect(self) -> Iterator[Metric]:
-        stands = {self._part.name: float(bool(self._part.standstill()))}
-        yield measured("encore_stands_still", "Whether a part does not go on: GET /health says why.", stands, "part")
-        yield from chain(self._part.collect(), *(one.collect() for one in self._others))
+        standing = {self._part.name: float(bool(self._part.standstill()))}
+        yield measured("encore_stands_still", "Whether a part does not go on: GET /health says why.", standing, "part")
+        yield from chain(self._part.collect(), *(meters.collect() for meters in self._others))

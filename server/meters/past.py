@@ -1,6 +1,6 @@
-"""The past of a system as the monitor keeps it in the home: readings every quarter of a minute, for eight days.
+"""History of a system's readings, which the monitor stores in the home every 15 s and keeps for eight days.
 
-A file of a UTC day has a line of JSON a look. A line that was cut off, as by a crash, is passed over.
+There is one file per UTC day, with one line of JSON per reading. A line cut off by a crash is skipped.
 """
 
 import contextlib
@@ -25,30 +25,30 @@ __all__ = ["EVERY_S", "Keeper", "Reading", "append_reading", "past_folder", "rea
 _log = logging.getLogger(__name__)
 
 EVERY_S = 15.0
-"""Between two looks, s."""
+"""Interval of readings, s."""
 
 _KEPT_DAYS = 8
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """Numbers by name at a time (UTC µs)."""
+    """Values by name at one time (UTC µs)."""
 
     at_us: int
     values: dict[str, float]
 
 
 def past_folder(settings: Settings) -> Path:
-    """Return where a home's readings are."""
+    """Return the folder of a home's readings."""
     return settings.quality / "past"
 
 
 def append_reading(folder: Path, reading: Reading) -> None:
-    """Add a reading, and delete the files of days that are over for longer than they are kept."""
+    """Append a reading, and delete files of days past the retention time."""
     folder.mkdir(parents=True, exist_ok=True)
     file = _file(folder, reading.at_us)
     is_new = not file.exists()
     with file.open("ab") as out:
-        # A line of its own, whatever a crash has left of the one before.
+        # Starts a new line, since a crash may have left an incomplete one.
         out.write(b"\n" + msgspec.json.encode(reading))
     if is_new:
         oldest = _file(folder, reading.at_us - _KEPT_DAYS * DAY_US).name
@@ -58,13 +58,13 @@ def append_reading(folder: Path, reading: Reading) -> None:
 
 
 def read_past(folder: Path, since_us: int, until_us: int) -> list[Reading]:
-    """Return the readings of `[since_us, until_us]`, oldest first; nothing where none are kept."""
+    """Return the readings of `[since_us, until_us]`, oldest first; empty if there are none."""
     first, last = _file(folder, since_us).name, _file(folder, until_us).name
-    found = []
+    readings = []
     for file in sorted(folder.glob("????-??-??.jsonl")):
         if first <= file.name <= last:
-            found += [one for one in _lines(file) if since_us <= one.at_us <= until_us]
-    return found
+            readings += [reading for reading in _lines(file) if since_us <= reading.at_us <= until_us]
+    return readings
 
 
 def _lines(file: Path) -> Iterator[Reading]:
@@ -84,7 +84,7 @@ def _file(folder: Path, at_us: int) -> Path:
 
 
 class Keeper:
-    """Notes readings of a home, when it is time."""
+    """Stores readings of a home at an interval."""
 
     def __init__(self, settings: Settings, system: SystemMeters, *, every_s: float = EVERY_S) -> None:
         self._settings = settings
@@ -95,7 +95,7 @@ class Keeper:
         self._system = system
 
     def __call__(self) -> None:
-        """Note what is seen now, if the last time is long enough ago. What does not answer is not in it."""
+        """Store a reading if one is due. Values of services that do not answer are left out."""
         if time.monotonic() < self._due_s:
             return
         self._due_s = time.monotonic() + self._every_s
@@ -113,14 +113,14 @@ class Keeper:
         self._observer = self._inspector = None
 
     def _waiting(self) -> dict[str, float]:
-        """Return how many messages each consumer group has not committed, of all of its topics."""
+        """Return the number of uncommitted messages of each consumer group, over all its topics."""
         if self._inspector is None:
             settings = self._settings
             self._inspector = Inspector(settings.kafka_servers, wait_s=0.3, access=settings.kafka_access)
         waiting: dict[str, float] = {}
         try:
-            for one in self._inspector.groups(self._inspector.partitions()):
-                waiting[one.group] = waiting.get(one.group, 0.0) + one.lag
+            for group_lag in self._inspector.groups(self._inspector.partitions()):
+                waiting[group_lag.group] = waiting.get(group_lag.group, 0.0) + group_lag.lag
         except EncoreError as error:
             _log.debug("no lag is noted: %s", error)
         return waiting

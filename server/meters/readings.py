@@ -1,6 +1,6 @@
-"""One look at a system as numbers by name: what is kept for the console's past, and what alerts are judged by.
+"""Readings: numbers by name at one moment, stored for the console's history and used to evaluate alerts.
 
-A name with a dot is of something: `lag.0` of partition 0, `group.NAME` of a consumer group, `size.log` of what is kept.
+After a dot a name says what it is of: `lag.0` a partition, `group.NAME` a consumer group, `size.log` a kind of data.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,14 +27,18 @@ _LABELLED = {"encore_kept_bytes": "size", "encore_drifted_features": "drifted"}
 def readings_of(
     status: Status, measured: Iterable[Metric] = (), waiting: Mapping[str, float] | None = None
 ) -> dict[str, float]:
-    """Return what a status, the metrics of the system, and the lag of consumer groups say. What is not known is absent.
+    """Return the readings of a status, the system's metrics and the lag of consumer groups. Unknown values are absent.
 
-    Counts are since the live workers, or the API, started; those of topics since the topic began.
+    Counts begin when the live workers or the API started; those of topics when the topic was created.
     """
     workers = status.workers
-    found: dict[str, float] = {"problems": len(status.problems), "workers": len(workers)}
-    fresh = max((one.freshness_ms for one in workers if one.freshness_ms), key=lambda f: f[1], default=None)
-    given = {
+    readings: dict[str, float] = {"problems": len(status.problems), "workers": len(workers)}
+    fresh = max(
+        (worker.freshness_ms for worker in workers if worker.freshness_ms),
+        key=lambda freshness: freshness[1],
+        default=None,
+    )
+    optional = {
         "produced": status.produced,
         "dead_letters": status.dead_letters,
         "lag": status.lag,
@@ -46,19 +50,19 @@ def readings_of(
         "differing_values": status.audit.differing if status.audit else None,
         "api_up": float(status.api is not None),
     }
-    found |= {name: float(value) for name, value in given.items() if value is not None}
+    readings |= {name: float(value) for name, value in optional.items() if value is not None}
     if workers:
-        found["events_per_second"] = sum(one.rate for one in workers)
-        found["messages_lost"] = sum(one.lost for one in workers)
-        found["states_set_aside"] = sum(one.set_aside for one in workers)
-        found |= {f"lag.{partition}": float(lag) for one in workers for partition, lag in one.lag.items()}
+        readings["events_per_second"] = sum(worker.rate for worker in workers)
+        readings["messages_lost"] = sum(worker.lost for worker in workers)
+        readings["states_set_aside"] = sum(worker.set_aside for worker in workers)
+        readings |= {f"lag.{partition}": float(lag) for worker in workers for partition, lag in worker.lag.items()}
     if status.api is not None:
-        found["predictions"] = float(status.api.get("predictions") or 0)
-        found["redis_up"] = float(bool((status.api.get("redis") or {}).get("ok")))
+        readings["predictions"] = float(status.api.get("predictions") or 0)
+        readings["redis_up"] = float(bool((status.api.get("redis") or {}).get("ok")))
     for metric in measured:
         for sample in metric.samples:
             if sample.name in _MEASURED:
-                found[_MEASURED[sample.name]] = sample.value
+                readings[_MEASURED[sample.name]] = sample.value
             elif sample.name in _LABELLED:
-                found[f"{_LABELLED[sample.name]}.{next(iter(sample.labels.values()))}"] = sample.value
-    return found | {f"group.{group}": float(lag) for group, lag in (waiting or {}).items()}
+                readings[f"{_LABELLED[sample.name]}.{next(iter(sample.labels.values()))}"] = sample.value
+    return readings | {f"group.{group}": float(lag) for group, lag in (waiting or {}).items()}

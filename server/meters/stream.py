@@ -1,4 +1,4 @@
-"""A stream worker as it is watched: its own counts, as it told them last."""
+"""Metrics of a stream worker: its own counts, as it last reported them."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,36 +14,36 @@ __all__ = ["StreamMeters"]
 
 
 class StreamMeters:
-    """Those of one worker, which tells its status once a second on a thread of its own."""
+    """The metrics of one worker, which reports its status once a second on a thread of its own."""
 
     name = "stream"
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._began_s = monotonic()
-        self._seen: tuple[WorkerStatus, Account, float] | None = None
+        self._latest: tuple[WorkerStatus, Account, float] | None = None
 
     def note(self, status: WorkerStatus, account: Account) -> None:
-        """Keep what the worker says now."""
-        self._seen = status, account, self._monotonic()
+        """Record the worker's latest status."""
+        self._latest = status, account, self._monotonic()
 
     def standstill(self) -> str:
-        """Return why the worker does not go on."""
-        if self._seen is None:
+        """Return why the worker makes no progress; empty if it does."""
+        if self._latest is None:
             return (
                 f"stream: nothing is read for {self._monotonic() - self._began_s:.0f} s: it waits for Redis and Kafka"
             )
-        status, _, at_s = self._seen
+        status, _, at_s = self._latest
         silent_s = self._monotonic() - at_s
         if silent_s >= STALLED_S:
             return f"stream: {status.worker} is within one batch, or hangs, for {silent_s:.0f} s; look at its output"
         return standstill(status)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield what the worker has counted since its start."""
-        if self._seen is None:
+        """Yield the worker's metrics since its start."""
+        if self._latest is None:
             return
-        status, account, _ = self._seen
+        status, account, _ = self._latest
         yield counted("encore_stream_messages", "Messages received, events or not.", status.received)
         yield counted("encore_stream_events", "Events folded into the states.", status.folded)
         yield counted("encore_stream_repeats", "Events that were sent before, and are not counted.", status.repeats)

@@ -1,4 +1,4 @@
-"""The system as the monitor sees it beside its own work: event log, disk, Redis' memory, rollouts, drift."""
+"""Metrics of the system that the monitor collects: event log, disk, Redis memory, rollouts, drift."""
 
 import logging
 import shutil
@@ -25,11 +25,11 @@ __all__ = ["SystemMeters"]
 logger = logging.getLogger(__name__)
 
 _EVERY_S = 10.0
-"""Whoever asks more often is told the same again: it is a look at every name of the log."""
+"""The shortest interval of collections, s, since each lists every file of the log; in between, results are reused."""
 
 
 class _Drift(msgspec.Struct, frozen=True):
-    """What is told of a `DriftReport`, whose module would take 160 MB of a process that draws nothing."""
+    """The fields of a `DriftReport` that are needed here; importing its module would take 160 MB of memory."""
 
     target: str
     psi: dict[str, float]
@@ -37,7 +37,7 @@ class _Drift(msgspec.Struct, frozen=True):
 
 
 class SystemMeters:
-    """What concerns no single part. Where something does not answer its metrics are absent."""
+    """Metrics of no single part. Those of a service that does not answer are absent."""
 
     def __init__(
         self, settings: Settings, clock: Clock = wall_clock, monotonic: Callable[[], float] = time.monotonic
@@ -45,25 +45,25 @@ class SystemMeters:
         self._settings = settings
         self._clock = clock
         self._monotonic = monotonic
-        self._found: list[Metric] = []
-        self._looked_s = float("-inf")
+        self._metrics: list[Metric] = []
+        self._collected_s = float("-inf")
 
     def collect(self) -> Iterator[Metric]:
-        """Yield what was seen at the last look."""
-        if self._monotonic() - self._looked_s >= _EVERY_S:
-            self._found = [metric for look in (self._log, self._redis, self._drift) for metric in _of(look)]
-            self._looked_s = self._monotonic()
-        yield from self._found
+        """Yield the metrics of the latest collection."""
+        if self._monotonic() - self._collected_s >= _EVERY_S:
+            self._metrics = [metric for source in (self._log, self._redis, self._drift) for metric in _of(source)]
+            self._collected_s = self._monotonic()
+        yield from self._metrics
 
     def _log(self) -> Iterator[Metric]:
         log = open_log(self._settings)
         holes = sum(len(hole.offsets) for hole in log.holes())
         yield measured("encore_log_hole_offsets", "Offsets that the event log lacks.", holes)
         yield measured("encore_log_files", "Files of the event log.", len(log.listing()))
-        kept = growth(samples(self._settings))
-        bytes_of = {one.what: float(one.bytes) for one in kept}
+        sizes = growth(samples(self._settings))
+        bytes_of = {growing.what: float(growing.bytes) for growing in sizes}
         yield measured("encore_kept_bytes", "How large things were at the last look of retention.", bytes_of, "what")
-        grows = {one.what: one.a_day for one in kept if one.a_day is not None}
+        grows = {growing.what: growing.a_day for growing in sizes if growing.a_day is not None}
         yield measured("encore_kept_growth_bytes", "By how much they grow in a day.", grows, "what")
         disk = shutil.disk_usage(self._settings.home)
         yield measured("encore_home_free_bytes", "Free on the disk of the home.", disk.free)
@@ -88,17 +88,17 @@ class SystemMeters:
         reports: list[_Drift] = []
         with suppress(FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
             reports = msgspec.json.decode(path.read_bytes(), type=list[_Drift])
-        drifted = {one.target: float(len(one.drifted)) for one in reports}
+        drifted = {report.target: float(len(report.drifted)) for report in reports}
         yield measured("encore_drifted_features", "Features that have moved much since training.", drifted, "target")
-        psi = {one.target: max(one.psi.values()) for one in reports if one.psi}
+        psi = {report.target: max(report.psi.values()) for report in reports if report.psi}
         yield measured("encore_feature_psi", "PSI of the feature that has moved most.", psi, "target")
 
 
-def _of(look: Callable[[], Iterator[Metric]]) -> list[Metric]:
-    """Return what a look finds; nothing where what it looks at is away."""
-    found: list[Metric] = []
+def _of(source: Callable[[], Iterator[Metric]]) -> list[Metric]:
+    """Return the metrics of one function; those before the failure if its service is unavailable."""
+    metrics: list[Metric] = []
     try:
-        found.extend(look())
+        metrics.extend(source())
     except (EncoreError, OSError) as error:
         logger.warning("not all is measured: %s", error)
-    return found
+    return metrics

@@ -58,7 +58,7 @@ def end_with_parent() -> None:
     if parent is None or sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-    if not parent.is_alive():  # it ended before we asked
+    if not parent.is_alive():  # it ended before the call above
         sys.exit(1)
 
 

@@ -19,14 +19,14 @@ __all__ = ["ExitCode", "KeptCommand", "RunningCommand", "exit_code", "run_comman
 
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
-"""Between the end of a command that is kept running and its next start: twice as long each time, up to this."""
+"""Pauses before a kept command is restarted: doubled each time, up to the longest."""
 
 _SETTLED_S = 60.0
-"""One that has run for so long has begun well: its next pause is the first again."""
+"""Run time after which a start counts as good: the next pause is the first again."""
 
 
 class ExitCode(IntEnum):
-    """Exit codes of the `encore` command where it fails: something failed, or was asked wrongly."""
+    """Exit codes of a failed `encore` command: something failed, or the command was wrong."""
 
     FAILED = 1
     REFUSED = 2
@@ -46,10 +46,10 @@ def run_command(
 ) -> Any:
     """Run a command with arguments that may be untrusted, to its end; return the JSON that it printed.
 
-    Raises `CommandError` where it fails, with the command's own message, takes longer than `patience_s`, or is stopped
+    Raises `CommandError` if it fails, with the command's own message, takes longer than `patience_s`, or is stopped
     because `stopped` returns True.
     """
-    told = f"`encore {' '.join(command)}`"
+    title = f"`encore {' '.join(command)}`"
     # In this waiting thread, since the child ends when the thread that started it does.
     with TemporaryFile() as output, TemporaryFile() as errors:
         child = spawn(
@@ -61,8 +61,8 @@ def run_command(
         code = _wait(child, patience_s, stopped)
         if code is None:
             stop_child(child, 1)
-            why = "was ended with the server" if stopped() else f"took longer than {patience_s:g} s"
-            raise CommandError(f"{told} {why}", ExitCode.FAILED)
+            reason = "was ended with the server" if stopped() else f"took longer than {patience_s:g} s"
+            raise CommandError(f"{title} {reason}", ExitCode.FAILED)
         results, complaints = _lines(output), _lines(errors)
     if not results:
         message = complaints[-1].removeprefix("encore: ") if complaints else "it said nothing"
@@ -74,14 +74,14 @@ def run_command(
 
 
 def _wait(child: "subprocess.Popen[bytes]", patience_s: float, stopped: Callable[[], bool]) -> int | None:
-    """Return a child's exit code; None where it takes too long or is to be stopped."""
+    """Return a child's exit code; None if it takes too long or is to be stopped."""
     deadline = time.monotonic() + patience_s
     while not stopped():
-        left = deadline - time.monotonic()
+        remaining = deadline - time.monotonic()
         try:
-            return child.wait(min(0.2, max(0.0, left)))
+            return child.wait(min(0.2, max(0.0, remaining)))
         except subprocess.TimeoutExpired:
-            if left <= 0:
+            if remaining <= 0:
                 return None
     return None
 
@@ -108,13 +108,13 @@ class RunningCommand:
 
     @property
     def runs(self) -> bool:
-        """Whether it has not ended. Its output is kept short by whoever asks."""
+        """Whether it has not ended. Reading this also keeps its output short."""
         self._output.keep_short()
         return self._process.poll() is None
 
     @property
     def said(self) -> str:
-        """The last line of its output; nothing before the first."""
+        """The last line of its output; empty before the first."""
         return self._output.last_line()
 
     def check(self) -> None:
@@ -135,38 +135,38 @@ class RunningCommand:
         """Terminate it, and kill it after `grace_s` seconds."""
         stop_child(self._process, grace_s)
 
-    def _ended(self, how: str) -> str:
-        told = f"{how} (exit code {self._process.returncode}); {self._output.path} ends:"
-        return f"{told}\n{self._output.tail()}"
+    def _ended(self, event: str) -> str:
+        head = f"{event} (exit code {self._process.returncode}); {self._output.path} ends:"
+        return f"{head}\n{self._output.tail()}"
 
 
 class KeptCommand(RunningCommand):
-    """One that others can do without: where it ends by itself it is started again, after a pause that grows."""
+    """A command that others can do without: if it ends by itself it is restarted, after a growing pause."""
 
     def __init__(self, settings: Settings, log_path: Path, *command: str) -> None:
         super().__init__(settings, log_path, *command)
         self._settings = settings
         self._pause_s = _FIRST_PAUSE_S
-        self._began_s = time.monotonic()
-        self._again_s: float | None = None
+        self._started_s = time.monotonic()
+        self._restart_s: float | None = None
 
     def tend(self) -> str:
-        """Start it again where it has ended and its pause is over. What there is to say of that, or nothing."""
-        now = time.monotonic()
-        if self._again_s is not None:
-            if now >= self._again_s:
-                self._again_s = None
-                self._began_s = now
+        """Restart it if it has ended and its pause is over. Return a message about a new end, or an empty text."""
+        now_s = time.monotonic()
+        if self._restart_s is not None:
+            if now_s >= self._restart_s:
+                self._restart_s = None
+                self._started_s = now_s
                 self._process = self._spawn(self._settings)
             return ""
         if self.runs:
             return ""
-        if now - self._began_s > _SETTLED_S:
+        if now_s - self._started_s > _SETTLED_S:
             self._pause_s = _FIRST_PAUSE_S
         pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _LONGEST_PAUSE_S)
-        self._again_s = now + pause_s
-        why = self._output.tail(1).strip()[:200]
+        self._restart_s = now_s + pause_s
+        ending = self._output.tail(1).strip()[:200]
         return (
-            f"{self._output.path.stem} ended by itself (exit code {self._process.returncode}): {why}; it is started "
+            f"{self._output.path.stem} ended by itself (exit code {self._process.returncode}): {ending}; it is started "
             f"again in {pause_s:g} s, and {self._output.path} says more"
         )

@@ -1,4 +1,4 @@
-"""Who works in a home: all that do say so, and work that two must not do together is one process's at a time."""
+"""Processes of a home: each registers itself, and locks keep exclusive work to one process at a time."""
 
 import atexit
 import os
@@ -14,16 +14,17 @@ from server.settings import Settings
 __all__ = ["enter_home", "hold", "only_one", "processes_in"]
 
 
-def only_one(settings: Settings, name: str, does: str) -> AbstractContextManager[None]:
-    """Hold a lock of the home. Raises `ConfigurationError` where another process has it."""
-    return hold(settings.run / f"{name}.lock", lambda _: f"another process {does} in {settings.home}; wait for its end")
+def only_one(settings: Settings, name: str, action: str) -> AbstractContextManager[None]:
+    """Hold a lock of the home. Raises `ConfigurationError` if another process has it."""
+    refusal = f"another process {action} in {settings.home}; wait for its end"
+    return hold(settings.run / f"{name}.lock", lambda _: refusal)
 
 
 @contextmanager
 def hold(path: Path, refusal: Callable[[str], str]) -> Iterator[None]:
     """Hold a lock file, which records the process's id.
 
-    Raises `ConfigurationError` where another process holds it, with the words of `refusal`, which gets that process's
+    Raises `ConfigurationError` if another process holds it, with the message that `refusal` makes of that process's
     id.
     """
     try:
@@ -37,29 +38,29 @@ def hold(path: Path, refusal: Callable[[str], str]) -> Iterator[None]:
         yield
 
 
-def enter_home(settings: Settings, what: str) -> None:
-    """Register this process, which is `what`, in the home until it ends; do nothing where the home is read-only."""
+def enter_home(settings: Settings, description: str) -> None:
+    """Register this process in the home until it ends, with a description; do nothing if the home is read-only."""
     folder = _processes(settings)
     name = uuid.uuid4().hex
     with suppress(OSError):
         lock = open_lock(folder / f".{name}", wait=False)
-        lock.write(f"{what} (process {os.getpid()})".encode())
+        lock.write(f"{description} (process {os.getpid()})".encode())
         lock.flush()
-        (folder / f".{name}").rename(folder / name)  # seen by others only once it is held
-        atexit.register(lock.close)  # which holds it until then
-        processes_in(settings)  # which forgets those that have ended
+        (folder / f".{name}").rename(folder / name)  # visible to others only when it is locked
+        atexit.register(lock.close)  # keeps it open, and locked, until then
+        processes_in(settings)  # removes those that have ended
 
 
 def processes_in(settings: Settings) -> list[str]:
     """Return the running processes that work in the home."""
-    folder, found = _processes(settings), []
+    folder, running = _processes(settings), []
     for path in sorted(folder.glob("[!.]*")) if folder.exists() else ():
         try:
             with open_lock(path, wait=False):
                 path.unlink(missing_ok=True)
         except BlockingIOError:
-            found.append(path.read_text(errors="replace"))
-    return found
+            running.append(path.read_text(errors="replace"))
+    return running
 
 
 def _processes(settings: Settings) -> Path:

@@ -18,7 +18,7 @@ __all__ = ["Kafka", "infra_of"]
 
 Kafka = Literal["apache", "tansu"]
 
-_OF_SERVERS_OF_ONES_OWN = (
+_EXTERNAL_ONLY = (
     "kafka_tls",
     "kafka_username",
     "redis_username",
@@ -26,13 +26,13 @@ _OF_SERVERS_OF_ONES_OWN = (
     "redis_tls",
     "redis_cluster",
 )
-"""Settings that the embedded servers do not have, so that nothing would be let in."""
+"""Settings for external servers only: with them no client could connect to the embedded ones."""
 
 
 def infra_of(settings: Settings, kafka: Kafka | None, say: Callable[[str], None]) -> tuple[Broker, Store]:
     """Return a broker and the embedded store on the ports of the settings. Raises ConfigurationError for remote hosts.
 
-    The broker is Apache Kafka, whose jars are fetched the first time. Where they or Java cannot be had, `kafka` None
+    The broker is Apache Kafka, whose jars are fetched the first time. If they or Java are unavailable, `kafka` None
     means Tansu, after a line to `say`. Tansu is refused in a home with Apache Kafka's topics: its events would lie in
     two topics, of which the older may return.
     """
@@ -43,7 +43,7 @@ def infra_of(settings: Settings, kafka: Kafka | None, say: Callable[[str], None]
                 f"{name} names {address}: the embedded broker and store are of this machine; set it to {LOOPBACK}, or "
                 "use `encore up --no-infra` with servers of your own"
             )
-    for name in _OF_SERVERS_OF_ONES_OWN:
+    for name in _EXTERNAL_ONLY:
         if getattr(settings, name):
             variable = Settings.model_fields[name].validation_alias
             raise ConfigurationError(
@@ -58,8 +58,8 @@ def infra_of(settings: Settings, kafka: Kafka | None, say: Callable[[str], None]
 
 
 def _broker_of(settings: Settings, port: int, kafka: Kafka | None, say: Callable[[str], None]) -> Broker:
-    kept = has_topics(settings.apache_kafka)
-    if kafka == "tansu" and kept:
+    has_kafka_topics = has_topics(settings.apache_kafka)
+    if kafka == "tansu" and has_kafka_topics:
         raise ConfigurationError(
             f"this home's topics are Apache Kafka's, in {settings.apache_kafka}; go on with `--kafka apache`, or "
             "choose another ENCORE_HOME"
@@ -69,7 +69,7 @@ def _broker_of(settings: Settings, port: int, kafka: Kafka | None, say: Callable
             find_java()
             return KafkaBroker(port, settings.apache_kafka, jars=fetch_jars(say=say))
         except EncoreError as error:
-            if kafka == "apache" or kept:
+            if kafka == "apache" or has_kafka_topics:
                 raise
             say(f"{error}. Until then Tansu is the broker: it keeps topics in memory only.")
     return Tansu(port, settings.broker)

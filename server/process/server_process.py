@@ -24,36 +24,36 @@ __all__ = ["LOOPBACK", "ServerProcess", "free_port", "is_free", "require_free_po
 LOOPBACK = "127.0.0.1"
 
 _PORTS = range(10_000, 65_536)
-_KERNELS_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def free_port(host: str = LOOPBACK, among: Sequence[int] = _PORTS) -> int:
-    """Return a TCP port on which nothing listens, and which this function returns to nobody else.
+    """Return a TCP port on which nothing listens, and which this function returns to no other caller.
 
     While this process runs, neither it nor another process on this machine is given the port again. Nor does the
     kernel give it to an outgoing connection, so it stays free until its server starts and while that is down.
     """
-    candidates = _without_the_kernels(among)
-    first = secrets.randbelow(len(candidates))
-    for port in candidates[first:] + candidates[:first]:
+    candidates = _outside_ephemeral(among)
+    start = secrets.randbelow(len(candidates))
+    for port in candidates[start:] + candidates[:start]:
         if is_free(host, port) and _claim(port):
             return port
     raise ConfigurationError(f"no free port on {host} among {len(candidates)}; stop programs that listen there")
 
 
-def _without_the_kernels(ports: Sequence[int]) -> list[int]:
-    """Those of `ports` that the kernel does not give to outgoing connections; all of them if it gives every one."""
+def _outside_ephemeral(ports: Sequence[int]) -> list[int]:
+    """Return those of `ports` outside the kernel's range for outgoing connections; all of them if none is."""
     try:
-        first, last = map(int, _KERNELS_PORTS.read_text().split())
+        low, high = map(int, _EPHEMERAL_PORTS.read_text().split())
     except OSError:
-        first, last = 49_152, 65_535  # IANA's range, which other systems keep to
-    return [port for port in ports if not first <= port <= last] or list(ports)
+        low, high = 49_152, 65_535  # IANA's range, which other systems keep to
+    return [port for port in ports if not low <= port <= high] or list(ports)
 
 
 def _claim(port: int) -> bool:
-    """Claim a port among all who ask for a free one, until this process ends; return whether nobody else has.
+    """Reserve a port among callers of `free_port`, until this process ends; return whether it was unreserved.
 
-    The claim is a UDP socket of the same number, which hinders no server (these listen on TCP). It is never closed.
+    The reservation is a UDP socket of the same number, which blocks no server (on TCP). It is never closed.
     """
     claim = socket.socket(type=socket.SOCK_DGRAM)
     try:
@@ -66,7 +66,7 @@ def _claim(port: int) -> bool:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now."""
+    """Return whether a server could listen there now."""
     try:
         require_free_port("probe", host, port)
     except ConfigurationError:
@@ -74,8 +74,8 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def require_free_port(what: str, host: str, port: int) -> None:
-    """Raise ConfigurationError unless `what` could listen there now."""
+def require_free_port(name: str, host: str, port: int) -> None:
+    """Raise ConfigurationError unless the server `name` could listen there now."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         # SO_REUSEADDR, as servers set it: a port with connections in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -84,11 +84,11 @@ def require_free_port(what: str, host: str, port: int) -> None:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise ConfigurationError(
-                    f"{what}: port {port} on {host} is in use; stop the program that listens there, or choose another "
+                    f"{name}: port {port} on {host} is in use; stop the program that listens there, or choose another "
                     "port"
                 ) from error
             raise ConfigurationError(
-                f"{what}: cannot listen on {Address(host, port)} ({error}); choose another port"
+                f"{name}: cannot listen on {Address(host, port)} ({error}); choose another port"
             ) from error
 
 
@@ -199,7 +199,7 @@ class ServerProcess:
         self.stop()
 
     def _choose_again(self) -> bool:
-        """Choose other ports for those that nobody named and that are taken now. Return whether there were any."""
+        """Replace ports that the server chose itself and that are taken now. Return whether there were any."""
         return False
 
     def _command(self) -> list[str]:

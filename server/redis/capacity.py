@@ -1,4 +1,4 @@
-"""What a Redis may hold, and what it does where that is not enough."""
+"""How much memory a Redis may use, and what it does when that is full."""
 
 from typing import Any, NamedTuple
 
@@ -11,9 +11,9 @@ __all__ = ["Capacity", "capacities_of", "capacity_of"]
 
 
 class Capacity(NamedTuple):
-    """Memory in bytes: `used`, and the `bound` (0: none is known), which is Redis' `maxmemory` or the machine's.
+    """Memory in bytes: `used`, and the `bound` (0: unknown), which is Redis' `maxmemory` or the machine's memory.
 
-    `policy` is what it evicts at its bound; of a cluster, what any node does.
+    `policy` is its eviction policy; of a cluster, that of any node that evicts.
     """
 
     used: int
@@ -23,29 +23,29 @@ class Capacity(NamedTuple):
 
     @property
     def free(self) -> int:
-        """What is left, bytes."""
+        """Free memory, bytes."""
         return max(0, self.bound - self.used)
 
     @property
     def share(self) -> float:
-        """How much of the bound is used, 0 where there is none."""
+        """Used share of the bound; 0 if there is no bound."""
         return self.used / self.bound if self.bound else 0.0
 
 
 def capacity_of(client: "redis.Redis") -> Capacity | None:
-    """Return that of a Redis, of a cluster that of its fullest node; None where this user may not ask.
+    """Return the capacity of a Redis, or of a cluster's fullest node; None if this user may not ask.
 
     Raises UnavailableError where Redis is away.
     """
-    found = capacities_of(client)
-    if not found:
+    capacities = capacities_of(client)
+    if not capacities:
         return None
-    policy = next((one.policy for one in found if one.policy != "noeviction"), "noeviction")
-    return max(found, key=lambda one: one.share)._replace(policy=policy)
+    policy = next((capacity.policy for capacity in capacities if capacity.policy != "noeviction"), "noeviction")
+    return max(capacities, key=lambda capacity: capacity.share)._replace(policy=policy)
 
 
 def capacities_of(client: "redis.Redis") -> list[Capacity]:
-    """Return those of a Redis, or of each primary of a cluster; none where this user may not ask.
+    """Return the capacity of a Redis, or of each primary of a cluster; empty if this user may not ask.
 
     Raises UnavailableError where Redis is away.
     """
@@ -57,7 +57,7 @@ def capacities_of(client: "redis.Redis") -> list[Capacity]:
 
 
 def _capacity(node: dict[str, Any]) -> Capacity:
-    used, bound, by = int(node["used_memory"]), int(node.get("maxmemory", 0)), "maxmemory"
+    used, bound, bound_by = int(node["used_memory"]), int(node.get("maxmemory", 0)), "maxmemory"
     if not bound:
-        bound, by = int(node.get("total_system_memory", 0)), "machine's memory"
-    return Capacity(used, bound, by, str(node.get("maxmemory_policy", "")))
+        bound, bound_by = int(node.get("total_system_memory", 0)), "machine's memory"
+    return Capacity(used, bound, bound_by, str(node.get("maxmemory_policy", "")))

@@ -1,4 +1,4 @@
-"""Clients of Redis, made from the settings, with timeouts."""
+"""Redis clients with timeouts, made from the settings."""
 
 import redis
 
@@ -32,7 +32,7 @@ def replication_of(client: "redis.Redis", settings: Settings, *, least_ms: int =
 
 
 def live_states(settings: Settings, edition: Opened | None = None, *, timeout_s: float = REDIS_TIMEOUT_S) -> LiveStates:
-    """Return the states of an edition, or the first one, for reading on an event loop. It connects when first asked."""
+    """Return the states of an edition (default: the first) for reading on an event loop. Connects on first use."""
     access = settings.redis_access
     return LiveStates(
         [Address(access.host, access.port)],

@@ -1,4 +1,4 @@
-"""The edition of the states that answers, as every part of a system finds it."""
+"""The live edition of the states, as every part of a system finds it."""
 
 import redis
 
@@ -23,7 +23,7 @@ def editions_of(client: "redis.Redis", settings: Settings) -> Editions:
 
 
 def states_of(client: "redis.Redis", settings: Settings) -> OnlineStates:
-    """Return the states that answer. No definitions are compiled for it."""
+    """Return the live states, without compiling definitions."""
     editions = editions_of(client, settings)
     standing = editions.read()
     if standing is None or not standing.live.plan:
@@ -32,7 +32,7 @@ def states_of(client: "redis.Redis", settings: Settings) -> OnlineStates:
 
 
 def open_live(client: "redis.Redis", settings: Settings, *, guarded: bool = False) -> Opened:
-    """Return the edition that answers; where nobody said which, the first, by the present definitions."""
+    """Return the live edition; if none is recorded, the first edition with the present definitions."""
     editions = editions_of(client, settings)
     standing = editions.read()
     if standing is None or not standing.live.plan:
@@ -41,9 +41,9 @@ def open_live(client: "redis.Redis", settings: Settings, *, guarded: bool = Fals
 
 
 def claim_live(client: "redis.Redis", settings: Settings, *, guarded: bool = False) -> Opened:
-    """Return the edition that answers, for one who folds into it; where nobody said which, that is said from now on.
+    """Return the live edition for folding into it; if none is recorded, record the first one.
 
-    It is not said of states that others than the present definitions made. Raises what `lives_of` does.
+    It is not recorded for states made by other definitions than the present ones. Raises as `lives_of` does.
     """
     editions = editions_of(client, settings)
     if editions.read() is None:
@@ -56,25 +56,25 @@ def claim_live(client: "redis.Redis", settings: Settings, *, guarded: bool = Fal
 
 
 def let_live(edition: Opened, settings: Settings) -> None:
-    """Let the states of an edition leave the store as the settings say. Raises what `lives_of` does."""
+    """Set the time to live of an edition's states as the settings say. Raises as `lives_of` does."""
     edition.states.inventory.let_live(lives_of(edition.plan, settings))
 
 
 def lives_of(plan: Plan, settings: Settings) -> dict[str, int]:
-    """Return how long after their last event states of a plan leave the store, ms, by entity.
+    """Return the time to live of a plan's states after their last event, ms, by entity.
 
-    Raises ConfigurationError where a state that had left would not be as if it had never been.
+    Raises ConfigurationError if an expired state could answer differently from one that never existed.
     """
     lives = Retention.parse(settings.retention).states
-    refused = refusal_of_lives(plan, lives)
+    refusal = refusal_of_lives(plan, lives)
     if lives and settings.clock == "events":
-        refused = "states leave by the wall clock, and ENCORE_CLOCK=events answers by the time of events"
-    if refused:
-        raise ConfigurationError(f"ENCORE_RETENTION: {refused}")
-    # An hour more: an event may be five minutes ahead of the clock.
+        refusal = "states leave by the wall clock, and ENCORE_CLOCK=events answers by the time of events"
+    if refusal:
+        raise ConfigurationError(f"ENCORE_RETENTION: {refusal}")
+    # An hour of slack: an event may be five minutes ahead of the clock.
     return {entity: (life_us + HOUR_US) // 1000 for entity, life_us in lives.items()}
 
 
 def fits(mark: str, plan: Plan) -> bool:
-    """Return whether states with this mark, if they have one, were made by this plan."""
+    """Return whether states with this mark were made by this plan; true for an empty mark."""
     return not mark or mark.split("/")[: len(plan.entities)] == [str(entity.layout) for entity in plan.entities]

@@ -1,4 +1,4 @@
-"""The twin of `LiveStates`: states read on the event loop from a store in memory, for tests."""
+"""In-memory twin of `LiveStates`: states read on the event loop from a store in this process, for tests."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ class MemoryLiveStates:
         self._states = states
 
     async def read(self, keys: Sequence[EntityKey]) -> list[Stored | RedisRefusalError]:
-        """Return what is stored of each entity; empty where there is nothing."""
+        """Return the stored state of each entity; empty if there is none."""
         return [*self._states.read(keys)]
 
     async def newest_event(self) -> int | None:

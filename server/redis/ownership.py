@@ -1,4 +1,4 @@
-"""Which project a home is: chosen once, when it first comes to a Redis, and checked whenever states are written."""
+"""The project of a home: chosen once, on its first use of a Redis, and checked whenever states are written."""
 
 import re
 import uuid
@@ -19,20 +19,20 @@ __all__ = ["claim_project", "require_own"]
 
 
 def claim_project(settings: Settings, say: Callable[[str], None] = lambda _: None) -> Settings:
-    """Return the settings with the home's project, whose states in Redis belong to this home from now on.
+    """Claim the states of the home's project in Redis for this home; return the settings with that project.
 
-    A home that has no project yet becomes the one that the settings name. Where they name none it is `encore`, or,
-    where that is another home's in this Redis, one named after its folder, of which `say` is told.
+    A home without a project takes the one that the settings name; if they name none, `encore`, or, if that is another
+    home's in this Redis, one named after its folder, which is reported by `say`.
 
-    Raises ConfigurationError, by name, where the states are another home's, UnavailableError without Redis.
+    Raises ConfigurationError, naming the owner, if the states are another home's; UnavailableError without Redis.
     """
     with connect_redis(settings) as client:
         identity = read_identity(log_storage(settings))
         if identity is None:
-            made = _new_identity(settings, client)
-            identity = make_identity(log_storage(settings), made)
-            if identity != made:  # another command of this home was quicker
-                Ownership(client, made.project).release_from(made)
+            fresh_identity = _new_identity(settings, client)
+            identity = make_identity(log_storage(settings), fresh_identity)
+            if identity != fresh_identity:  # another command of this home was quicker
+                Ownership(client, fresh_identity.project).release_from(fresh_identity)
             if identity.project not in {PROJECT, settings.project}:
                 say(
                     f"Redis holds another home's states under the project {PROJECT}; {settings.home} is the project "
@@ -45,34 +45,35 @@ def claim_project(settings: Settings, say: Callable[[str], None] = lambda _: Non
 
 
 def require_own(settings: Settings, client: "redis.Redis") -> None:
-    """Raise ConfigurationError, by name, where the states that these settings read are another home's.
+    """Raise ConfigurationError, naming the owner, if the states that these settings read are another home's.
 
-    A home without a log of its own, as a server's on another machine may be, reads whatever the settings name.
+    A home without a log of its own, such as a server's on another machine, may read any project.
     """
     Ownership(client, settings.project).require(read_identity(log_storage(settings)))
 
 
 def _new_identity(settings: Settings, client: "redis.Redis") -> Identity:
-    """An identity for a home that has none: where no project is named, of the first that it can claim.
+    """Return an identity for a home that has none; if no project is named, with the first name that it can claim.
 
-    Of several new homes one has a name, and the others go on to the next.
+    If several new homes try a name at once, one gets it and the others try the next.
     """
-    made = Identity(uuid.uuid4().hex, settings.project)
+    fresh = Identity(uuid.uuid4().hex, settings.project)
     if "project" in settings.model_fields_set:
-        Ownership(client, settings.project).require(made)
-        return made
-    # States that do not say whose they are may be those of an older Encore's home: one that has events.
+        Ownership(client, settings.project).require(fresh)
+        return fresh
+    # States without an owner may be those of an older Encore's home, if this home has events.
     has_events = bool(open_log(settings).listing())
     ownerships = ((name, Ownership(client, name)) for name in _names(settings))
     return next(
-        Identity(made.id, name)
-        for name, its in ownerships
-        if (its.is_free() or (has_events and its.owner() is None)) and its.take(made, str(settings.home))
+        Identity(fresh.id, name)
+        for name, ownership in ownerships
+        if (ownership.is_free() or (has_events and ownership.owner() is None))
+        and ownership.take(fresh, str(settings.home))
     )
 
 
 def _names(settings: Settings) -> Iterator[str]:
-    """The default project, and then names like the home's folder."""
+    """Yield the default project, then names derived from the home's folder."""
     yield PROJECT
     name = re.sub(r"[^a-z0-9]+", "_", settings.home.name.lower()).strip("_")[:40] or "home"
     yield name

@@ -1,4 +1,4 @@
-"""One connection to a Redis on the event loop: any number of callers write into it, and answers come in order.
+"""A pipelined Redis connection on the event loop: any number of callers share it, and answers come in order.
 
 redis-py's asyncio client costs a third of a millisecond a call, its other client a thread hop; here a call is one write
 and one future (ADR 11). Redis answers in order, so calls and answers need no matching.
@@ -20,7 +20,7 @@ _CONNECT = "check REDIS_HOST and REDIS_PORT, or start it with `encore infra`"
 
 
 class Credentials(NamedTuple):
-    """Authentication of a connection. `tls` is the context that verifies the server; None is no TLS."""
+    """Authentication of a connection. `tls` is the context that verifies the server; None means no TLS."""
 
     username: str | None = None
     password: str | None = None
@@ -63,7 +63,7 @@ class RedisPipe:
     async def call(self, commands: bytes, count: int) -> list[Any]:
         """Return the answers to `count` commands, packed by `command`.
 
-        An error that Redis answers is a value among them.
+        An error reply of Redis is returned as a value among them.
 
         Raises UnavailableError when Redis cannot be reached or is too slow.
         """
@@ -73,7 +73,7 @@ class RedisPipe:
         try:
             return await connection.call(commands, count, self._timeout_s)
         except ConnectionLostError:
-            # The connection may have been dead for long, unnoticed: after Redis restarts every one is.
+            # The connection may have been dead unnoticed, as every one is after Redis restarts.
             connection = await self._connect()
             return await connection.call(commands, count, self._timeout_s)
 
@@ -107,7 +107,7 @@ class RedisPipe:
         username, password, _ = self._credentials
         if username is None and password is None:
             return
-        # A user may need no password, and then takes any.
+        # A user without a password accepts any.
         words = ("AUTH", password or "") if username is None else ("AUTH", username, password or "")
         [answer] = await connection.call(command(*words), 1, self._timeout_s)
         if isinstance(answer, hiredis.ReplyError):
@@ -123,7 +123,7 @@ class RedisPipe:
 
 
 class _Connection(asyncio.Protocol):
-    """The byte stream: commands are sent as they come, and answers are given to the calls in order."""
+    """The byte stream: commands are sent as they come, and answers are matched to the calls in order."""
 
     def __init__(self) -> None:
         self.lost = False
@@ -150,12 +150,12 @@ class _Connection(asyncio.Protocol):
         reader = self._reader
         reader.feed(data)
         try:
-            self._give(reader)
+            self._deliver(reader)
         except hiredis.ProtocolError as error:
             self._fail(UnavailableError(f"Redis: this is not its protocol ({error})"))
             self.close()
 
-    def _give(self, reader: hiredis.Reader) -> None:
+    def _deliver(self, reader: hiredis.Reader) -> None:
         while self._calls:
             call = self._calls[0]
             while len(call.answers) < call.commands:

@@ -32,12 +32,12 @@ _TRIES = 4
 
 
 class AsyncStates(Protocol):
-    """States that are read on the event loop. Every method may raise UnavailableError; ask again."""
+    """States that are read on the event loop. Every method may raise UnavailableError, after which a retry may work."""
 
     async def read(self, keys: Sequence[EntityKey]) -> list[Stored | RedisRefusalError]:
-        """Return what is stored of each entity, in the order of `keys`; empty where there is nothing.
+        """Return the stored state of each entity, in the order of `keys`; empty if there is none.
 
-        An error stands in the place of a state that is refused.
+        A state that Redis refuses is replaced by its error.
         """
 
     async def newest_event(self) -> int | None:
@@ -64,20 +64,20 @@ class LiveStates:
         self._aside = aside_name(project).encode()
         self._tasks = set[asyncio.Task[None]]()
         self._pipes: dict[Address, RedisPipe] = {}
-        self._only = self._pipe(self._seeds[0])
+        self._single = self._pipe(self._seeds[0])
         self._slots: list[Address] | None = None
 
     async def read(self, keys: Sequence[EntityKey]) -> list[Stored | RedisRefusalError]:
-        """Return the bytes of each state and of its fence, in one round trip; empty where there is none.
+        """Return the bytes of each state and of its fence, in one round trip; empty if there is none.
 
-        Where Redis refuses one key, its error replaces them. Raises UnavailableError when Redis cannot be
-        reached or is too slow.
+        A key that Redis refuses is replaced by its error. Raises UnavailableError when Redis cannot be reached or is
+        too slow.
         """
-        stored = [self._keys.of(key) for key in keys]
-        answers = await self._run(stored, [_state_of(key) for key in stored])
+        redis_keys = [self._keys.of(key) for key in keys]
+        answers = await self._run(redis_keys, [_state_of(key) for key in redis_keys])
         return [
             stored_of(*answer) if type(answer) is list else _refusal(answer, key)
-            for answer, key in zip(answers, stored, strict=True)
+            for answer, key in zip(answers, redis_keys, strict=True)
         ]
 
     async def newest_event(self) -> int | None:
@@ -95,13 +95,13 @@ class LiveStates:
         return answer
 
     def set_aside(self, key: EntityKey) -> None:
-        """Name a state that cannot be read, for a worker to make it anew. Nobody waits for that."""
+        """Record an unreadable state in the background, for a worker to rebuild it."""
         task = asyncio.get_running_loop().create_task(self._name_aside(key))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _name_aside(self, key: EntityKey) -> None:
-        with suppress(UnavailableError):  # it is named when it is asked about again
+        with suppress(UnavailableError):  # it is recorded again at the next question about it
             await self.run(self._aside, "HSET", self._aside, *aside_words(key))
 
     def close(self) -> None:
@@ -111,43 +111,43 @@ class LiveStates:
 
     async def _run(self, keys: Sequence[bytes], commands: Sequence[bytes]) -> list[Any]:
         if self._slots is None:
-            answers = await self._only.call(b"".join(commands), len(commands))
+            answers = await self._single.call(b"".join(commands), len(commands))
         else:
             answers = await self._spread(keys, commands)
         for _ in range(_TRIES):
             moved = [place for place, answer in enumerate(answers) if _redirects(answer, "MOVED")]
-            asked = [place for place, answer in enumerate(answers) if _redirects(answer, "ASK")]
+            to_ask = [place for place, answer in enumerate(answers) if _redirects(answer, "ASK")]
             if moved:
                 await self._learn(self._target(answers[moved[0]]))
-                found = await self._spread([keys[place] for place in moved], [commands[place] for place in moved])
-            elif asked:
-                found = [await self._ask(answers[place], commands[place]) for place in asked]
+                replies = await self._spread([keys[place] for place in moved], [commands[place] for place in moved])
+            elif to_ask:
+                replies = [await self._ask(answers[place], commands[place]) for place in to_ask]
             else:
                 break
-            for place, answer in zip(moved or asked, found, strict=True):
+            for place, answer in zip(moved or to_ask, replies, strict=True):
                 answers[place] = answer
         return answers
 
     async def _spread(self, keys: Sequence[bytes], commands: Sequence[bytes]) -> list[Any]:
-        """Send commands to every node concerned, concurrently."""
+        """Send commands to the nodes that hold their keys, concurrently."""
         slots = self._slots or []
         places: dict[Address, list[int]] = {}
         for place, key in enumerate(keys):
             places.setdefault(slots[key_slot(key)], []).append(place)
         calls = [
-            self._pipe(address).call(b"".join(commands[place] for place in of), len(of))
-            for address, of in places.items()
+            self._pipe(address).call(b"".join(commands[place] for place in node_places), len(node_places))
+            for address, node_places in places.items()
         ]
         try:
-            found = await asyncio.gather(*calls)
+            replies = await asyncio.gather(*calls)
         except UnavailableError:
-            # A node is gone. Another may have its slots, which any remaining node can tell.
+            # A node is gone. Another may have its slots; any remaining node knows which.
             self._slots = None
             self._seeds.append(self._seeds.pop(0))
-            self._only = self._pipe(self._seeds[0])
+            self._single = self._pipe(self._seeds[0])
             raise
         answers: list[Any] = [None] * len(keys)
-        for place, answer in zip(chain.from_iterable(places.values()), chain.from_iterable(found), strict=True):
+        for place, answer in zip(chain.from_iterable(places.values()), chain.from_iterable(replies), strict=True):
             answers[place] = answer
         return answers
 
@@ -158,18 +158,18 @@ class LiveStates:
     def _target(self, redirection: Any) -> Address:
         """Parse a redirection: `MOVED slot host:port`, or `ASK slot host:port`.
 
-        Redis writes an IPv6 address without brackets, and no host where it is that of the node that says so.
+        Redis writes an IPv6 address without brackets, and omits the host if it is that of the answering node.
         """
         host, _, port = str(redirection).split()[2].rpartition(":")
-        return Address(host or self._only.address.host, int(port))
+        return Address(host or self._single.address.host, int(port))
 
     async def _learn(self, address: Address) -> None:
-        """Read which node holds which slots."""
-        [found] = await self._pipe(address).call(command("CLUSTER", "SLOTS"), 1)
-        if isinstance(found, hiredis.ReplyError):
-            raise RedisRefusalError(f"Redis {address} does not tell its cluster's slots: {found}")
+        """Read the mapping of slots to nodes."""
+        [ranges] = await self._pipe(address).call(command("CLUSTER", "SLOTS"), 1)
+        if isinstance(ranges, hiredis.ReplyError):
+            raise RedisRefusalError(f"Redis {address} does not tell its cluster's slots: {ranges}")
         slots = [address] * REDIS_CLUSTER_HASH_SLOTS
-        for first, last, primary, *_ in found:
+        for first, last, primary, *_ in ranges:
             node = Address(primary[0].decode() or address.host, int(primary[1]))
             slots[first : last + 1] = [node] * (last + 1 - first)
         if slots != self._slots:

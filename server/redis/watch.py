@@ -1,4 +1,4 @@
-"""Whether the stream goes on and the store holds what it should, for `/health`, `encore status` and the console."""
+"""Whether the stream makes progress and the store is complete, for `/health`, `encore status` and the console."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,15 +19,15 @@ __all__ = ["Look", "Watch"]
 
 
 _MOST_ASIDE = 1_000
-"""How many of the states that are set aside are looked at."""
+"""The most unreadable states that are listed."""
 
 
 class Look(NamedTuple):
-    """How stream and store are.
+    """State of stream and store.
 
-    The newest event's time, `newest_us` (None before the first); the `workers` that live; `problems` in words, without
-    anybody's ids; entities some of whose states may be missing (`doubtful`); states that cannot be read, set `aside`
-    until they are made anew.
+    The newest event's time, `newest_us` (None before the first); the live `workers`; `problems` in words, without
+    entity ids; entities some of whose states may be missing (`doubtful`); unreadable states, set `aside` until they
+    are rebuilt.
     """
 
     newest_us: int | None
@@ -38,7 +38,7 @@ class Look(NamedTuple):
 
 
 class Watch:
-    """Looks at one store. The files of the event log, in the place `log`, say whether anything was ever folded."""
+    """Watches one store. The files of the event log, in `log`, tell whether anything was ever folded."""
 
     def __init__(self, client: "redis.Redis", log: Storage, project: str, schema: Schema) -> None:
         self._editions = Editions(client, project)
@@ -48,9 +48,9 @@ class Watch:
         self._was_filled = False
 
     def look(self) -> Look:
-        """How things are now. UnavailableError where Redis is away; what it refuses to tell is a problem."""
+        """Return the present state. Raises UnavailableError without Redis; a refused command is a problem."""
         states, problems = self._states()
-        newest_us = states.newest_event()  # is anyone there?
+        newest_us = states.newest_event()  # raises if Redis is away
         workers: Sequence[WorkerStatus] = ()
         aside: Sequence[EntityKey] = ()
         doubtful: Sequence[str] = ()
@@ -79,7 +79,7 @@ class Watch:
         return any(name.endswith(".parquet") for source in sources for name in source.names())
 
     def _states(self) -> tuple[OnlineStates, list[str]]:
-        """The states that answer, and what is wrong with what Redis says of them."""
+        """Return the live states, and problems with the record of editions in Redis."""
         problems: list[str] = []
         try:
             standing = self._editions.read()

@@ -1,1 +1,1 @@
-"""Scoring: the entities of a question at one time, the models, the scores."""
+"""Scoring: reading the entities of a question at one time, and applying the models."""

@@ -1,4 +1,4 @@
-"""The clock of the API: the system's time, or the newest event's when old data is explored."""
+"""The clock of the API: wall-clock time, or the newest event's time when old data is explored."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal
@@ -14,7 +14,7 @@ LiveClock = Callable[[], Coroutine[Any, Any, int]]
 
 
 def told_by(clock: Clock) -> LiveClock:
-    """Return an asynchronous clock over one that never blocks."""
+    """Return an asynchronous clock over a clock that never blocks."""
 
     async def now() -> int:
         return clock()
@@ -23,7 +23,7 @@ def told_by(clock: Clock) -> LiveClock:
 
 
 def choose_clock(kind: Literal["wall", "events"], states: States) -> Clock:
-    """Return the clock of the setting `ENCORE_CLOCK`. Before the first event, `events` is the wall's time.
+    """Return the clock of the setting `ENCORE_CLOCK`. Before the first event, `events` is wall-clock time.
 
     The clock `events` reads Redis, and raises `UnavailableError` without it.
     """

@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class Serving(NamedTuple):
-    """A model in use, and what computes its inputs."""
+    """A model in use, and the function that computes its inputs."""
 
     predictor: Predictor
     inputs: Inputs
@@ -24,10 +24,10 @@ class Serving(NamedTuple):
 
 
 class Champion:
-    """Holds the model in use. Reading it takes no lock: a newer one replaces it in one assignment.
+    """Holds the model in use. Reading takes no lock: a newer model replaces it in one assignment.
 
-    A champion that cannot be used is refused, with a line in the log, and the previous one goes on answering. In the
-    role `challenger`, there is no model where there is no challenger.
+    A champion that cannot be used is refused and logged, and the previous one stays in use. In the role `challenger`,
+    there is no model if the registry has no challenger.
     """
 
     def __init__(self, registry: Registry, target: str, plan: Plan, role: Role = "champion") -> None:
@@ -53,7 +53,7 @@ class Champion:
         return serving
 
     def refresh(self) -> bool:
-        """Load the registry's model if it is another one; return whether the model in use changed."""
+        """Load the registry's model if it is a different one; return whether the model in use changed."""
         try:
             version, self.share = self._registry.resolve_share(self._target, self._role)
             if self.serving is not None and self.serving.predictor.version == version:
@@ -67,14 +67,14 @@ class Champion:
         return True
 
     def _refuse(self, error: Exception) -> bool:
-        named = self._registry.names(self._target, self._role)
-        if self._role == CHALLENGER and not named:
-            gone, self.serving, self.refusal = self.serving is not None, None, ""
-            return gone
+        is_named = self._registry.names(self._target, self._role)
+        if self._role == CHALLENGER and not is_named:
+            was_in_use, self.serving, self.refusal = self.serving is not None, None, ""
+            return was_in_use
         if str(error) != self.refusal:
             self.refusal = str(error)
-            # A target without a model is no reason for a warning until it is asked about.
-            level = logging.WARNING if named or self.serving is not None else logging.INFO
+            # A target without a model deserves no warning until it is requested.
+            level = logging.WARNING if is_named or self.serving is not None else logging.INFO
             _log.log(level, "the %s cannot be used: %s; %s", self._role, error, self._fallback())
         return False
 

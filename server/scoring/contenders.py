@@ -1,4 +1,4 @@
-"""The models that answer: of each target the champion, and the challenger for its share of the users."""
+"""The models in use: each target's champion, and its challenger for a share of the users."""
 
 import hashlib
 import logging
@@ -16,9 +16,9 @@ _log = logging.getLogger(__name__)
 
 
 def is_in_share(target: str, user_id: str, share: float) -> bool:
-    """Return whether the challenger answers a user: always the same users for a share.
+    """Return whether the challenger answers a user: the same users for a given share.
 
-    A user of a small share belongs to every larger one too, and each target draws its own.
+    The users of a share belong to every larger share too; targets draw independently.
     """
     digest = hashlib.blake2b(user_id.encode("utf-8", "replace"), digest_size=8, key=target.encode()[:64]).digest()
     return int.from_bytes(digest) < share * 2**64
@@ -41,43 +41,43 @@ class Models:
         return tuple(self._champions)
 
     def champion(self, target: str | None = None) -> Champion:
-        """Return the champion of a target. Raises UnknownTargetError, naming those that exist."""
-        return self._champions[self._known(target)]
+        """Return the champion of a target. Raises UnknownTargetError, which lists the targets."""
+        return self._champions[self._served(target)]
 
     def challenger(self, target: str | None = None) -> Champion:
-        """Return the challenger of a target, as `champion`."""
-        return self._challengers[self._known(target)]
+        """Return the challenger of a target. Raises as `champion` does."""
+        return self._challengers[self._served(target)]
 
     @property
     def has_challenger(self) -> bool:
-        """Whether any target has one."""
+        """Whether any target has a challenger."""
         return any(challenger.serving is not None for challenger in self._challengers.values())
 
     def get(self, target: str | None = None) -> Serving:
         """Return the champion in use. Raises UnavailableError, saying what to do, when there is none."""
         return self.champion(target).get()
 
-    def choose(self, target: str | None, asked: Sequence[str]) -> list[Serving]:
-        """Return the model for each whom a question is about (users): the champion, or the challenger for its share."""
-        target = self._known(target)
+    def choose(self, target: str | None, user_ids: Sequence[str]) -> list[Serving]:
+        """Return the model for each user: the champion, or the challenger for its share."""
+        target = self._served(target)
         challenger, champion = self._challengers[target], self._champions[target].get()
-        other, share = challenger.serving, challenger.share
-        if other is None or not share:
-            return [champion] * len(asked)
-        return [other if is_in_share(target, one, share) else champion for one in asked]
+        challenger_serving, share = challenger.serving, challenger.share
+        if challenger_serving is None or not share:
+            return [champion] * len(user_ids)
+        return [challenger_serving if is_in_share(target, user_id, share) else champion for user_id in user_ids]
 
     def refresh(self) -> None:
-        """Load what the registry names now."""
+        """Load the registry's present models."""
         for contender in (*self._champions.values(), *self._challengers.values()):
             try:
                 contender.refresh()
-            except Exception:  # noqa: BLE001 - the watch must outlive whatever a model's file can hold
+            except Exception:  # noqa: BLE001 - the thread must survive any content of a model's file
                 _log.exception("a model could not be checked")
         for refresh in self._also:
             refresh()
 
     def watch(self, every_s: float = 1.0, also: Sequence[Callable[[], None]] = ()) -> None:
-        """Refresh now, and then in the background until `close`; so is what `also` refreshes."""
+        """Refresh the models, and call the functions in `also`, now and every `every_s` seconds until `close`."""
         self._also = also
         self.refresh()
         self._thread = threading.Thread(target=self._watch, args=(every_s,), name="models", daemon=True)
@@ -93,10 +93,10 @@ class Models:
         while not self._stop.wait(every_s):
             self.refresh()
 
-    def _known(self, target: str | None) -> str:
+    def _served(self, target: str | None) -> str:
         if target is None:
             return self._default
         if target not in self._champions:
-            there = ", ".join(self._champions)
-            raise UnknownTargetError(f"target {target!r} is not served here; there are {there}")
+            targets = ", ".join(self._champions)
+            raise UnknownTargetError(f"target {target!r} is not served here; there are {targets}")
         return target

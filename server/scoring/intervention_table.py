@@ -1,4 +1,4 @@
-"""The table of interventions that answers about carts follow: the settings' rules, and what an A/B log measured."""
+"""The table of interventions for answers about carts: the settings' rules, with the effects measured by an A/B log."""
 
 import logging
 from pathlib import Path
@@ -14,24 +14,24 @@ _log = logging.getLogger(__name__)
 
 
 class InterventionTable:
-    """Holds the rules, with what the report at `path` has measured; a newer one replaces it in one assignment."""
+    """Holds the rules, with the effects measured in the report at `path`. Newer rules take one assignment."""
 
     def __init__(self, assumed: tuple[InterventionRule, ...], path: Path) -> None:
         self._assumed = assumed
         self._path = path
-        self._read: tuple[int, int] | None = None
+        self._mark: tuple[int, int] | None = None
         self.rules = assumed
         """The rules in use."""
         self.report: UpliftReport | None = None
-        """What was measured; None without a log."""
+        """The measured effects; None without a report."""
 
     def refresh(self) -> None:
-        """Read the report if it is another one. One that cannot be read is none, with a line in the log."""
+        """Read the report if it has changed. An unreadable one counts as absent, and is logged."""
         try:
-            found = self._path.stat()
-            if (read := (found.st_mtime_ns, found.st_ino)) == self._read:
+            status = self._path.stat()
+            if (mark := (status.st_mtime_ns, status.st_ino)) == self._mark:
                 return
-            self._read = read
+            self._mark = mark
             report = msgspec.json.decode(self._path.read_bytes(), type=UpliftReport)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             if not isinstance(error, FileNotFoundError):

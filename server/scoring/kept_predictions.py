@@ -1,4 +1,4 @@
-"""The predictions of a home: their archive, and the reader that fills it from Kafka."""
+"""The archive of a home's predictions, and the reader that fills it from Kafka."""
 
 from events.predictions.archive import PredictionArchive
 from events.predictions.reader import PredictionReader

@@ -1,6 +1,6 @@
 """Answers as messages of the topic `predictions`, with a shadow challenger's scores of the same questions.
 
-They are made after the answers were given: at once, or in the sink's thread where a challenger scores them.
+They are made after the answers were sent: at once, or in the sink's thread if a challenger scores them.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,10 +19,10 @@ from server.scoring.scoring import Answer
 __all__ = ["Given", "PredictionMessages", "observer"]
 
 _MANY = 50
-"""Number of answers from which on messages are not made on the loop, where they would delay other requests."""
+"""With more answers than this, messages are not made on the loop, where they would delay other requests."""
 
 Given = tuple[datetime, Answer]
-"""When an answer was given, and the answer."""
+"""The time of an answer, and the answer."""
 
 
 def observer(sink: PredictionSink[Given], models: Models) -> Callable[[Sequence[Answer]], None]:
@@ -30,23 +30,23 @@ def observer(sink: PredictionSink[Given], models: Models) -> Callable[[Sequence[
 
     def observe(answers: Sequence[Answer]) -> None:
         now = from_micros(wall_clock())
-        given = [(now, answer) for answer in answers]
-        sink.offer(given, later=len(given) > _MANY or models.has_challenger)
+        timed = [(now, answer) for answer in answers]
+        sink.offer(timed, later=len(timed) > _MANY or models.has_challenger)
 
     return observe
 
 
 class PredictionMessages:
-    """Makes messages of answers."""
+    """Converts answers to messages."""
 
     def __init__(self, models: Models, schema: Schema) -> None:
         self._models = models
         self._prediction = prediction_class(schema)
 
-    def __call__(self, given: Sequence[Given]) -> Iterable[Message]:
+    def __call__(self, timed: Sequence[Given]) -> Iterable[Message]:
         """Yield a message per answer."""
-        shadows = self._shadows([answer for _, answer in given])
-        for (now, answer), shadow in zip(given, shadows, strict=True):
+        shadows = self._shadows([answer for _, answer in timed])
+        for (now, answer), shadow in zip(timed, shadows, strict=True):
             predictor, question = answer.predictor, answer.question
             yield (
                 question.about.encode(),
@@ -72,8 +72,8 @@ class PredictionMessages:
             )
 
     def _shadows(self, answers: Sequence[Answer]) -> list[Shadow | None]:
-        """Return the challenger's score of each answer; None where there is none, or it needs other inputs."""
-        found: list[Shadow | None] = [None] * len(answers)
+        """Return the challenger's score of each answer; None if there is no challenger, or it needs other inputs."""
+        shadows: list[Shadow | None] = [None] * len(answers)
         by_model: dict[Predictor, list[int]] = {}
         for place, answer in enumerate(answers):
             if answer.role == "champion":
@@ -86,8 +86,8 @@ class PredictionMessages:
             columns = [champion.features.index(name) for name in challenger.features]
             matrix = float32_rows([answers[place].values for place in places])[:, columns]
             for place, score in zip(places, challenger.score(matrix).tolist(), strict=True):
-                found[place] = Shadow(challenger.version, score, challenger.threshold)
-        return found
+                shadows[place] = Shadow(challenger.version, score, challenger.threshold)
+        return shadows
 
 
 def _receipt(answer: Answer) -> Receipt | None:

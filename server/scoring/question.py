@@ -1,4 +1,4 @@
-"""A question: what it names of the keys and labels that a schema asks for, and the entities that these are."""
+"""A question: its values of the keys and labels that a schema asks for, and the entities that they identify."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
@@ -9,14 +9,14 @@ from features.state.states import EntityKey
 __all__ = ["Named", "Question", "is_of_products", "keys_of"]
 
 Named = Mapping[str, str | None]
-"""Keys and labels by name, in the schema's order; a label may be absent."""
+"""Values of keys and labels by name, in the schema's order; a label may be absent."""
 
 
 class Question(NamedTuple):
-    """What is to be scored.
+    """A question to score.
 
-    `measures` are those that the schema asks for, in its order, None where one is not given; `as_of_us` is UTC
-    microseconds, None is now.
+    `measures` are those that the schema asks for, in its order, None for a missing one; `as_of_us` is in UTC
+    microseconds, None for now.
     """
 
     named: Named
@@ -25,20 +25,20 @@ class Question(NamedTuple):
 
     @property
     def about(self) -> str:
-        """Whom it is about: the first that the schema asks for."""
+        """The value of the first key that the schema asks for, such as the user."""
         return next(iter(self.named.values())) or ""
 
 
 def is_of_products(schema: Schema) -> bool:
-    """Return whether questions name a user and a product, as the package's own do: ranking and some pages need that."""
+    """Return whether questions name a user and a product, which ranking and some pages need."""
     return schema.asked_keys == ("user_id", "product_id")
 
 
 def keys_of(entities: Sequence[Entity], schema: Schema) -> Callable[[Named], tuple[EntityKey, ...]]:
-    """Return the function from what is named to the keys of entities that a schema asks about, in their order.
+    """Return the function from a question's keys and labels to the entity keys of `entities`, in their order.
 
-    A label that is absent is the empty text, of which no event makes an entity. The function is compiled from source,
-    as features' values are: it runs for every question.
+    An absent label becomes the empty text, for which no entity exists. The function is compiled from source, like the
+    features' values, because it runs for every question.
     """
 
     def value(column: str) -> str:
@@ -48,5 +48,5 @@ def keys_of(entities: Sequence[Entity], schema: Schema) -> Callable[[Named], tup
         f"EntityKey({entity.name!r}, ({''.join(f'{value(key)}, ' for key in entity.join_keys)}))" for entity in entities
     )
     source = f"lambda named: ({''.join(f'{key}, ' for key in keys)})"
-    found = eval(source, {"EntityKey": EntityKey})  # noqa: S307 - of names that a schema has checked
-    return cast("Callable[[Any], tuple[EntityKey, ...]]", found)
+    function = eval(source, {"EntityKey": EntityKey})  # noqa: S307 - of names that a schema has checked
+    return cast("Callable[[Any], tuple[EntityKey, ...]]", function)

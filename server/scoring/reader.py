@@ -1,4 +1,4 @@
-"""Reads entities: their states in one round trip, each decoded once, its features computed once a time."""
+"""Reads entities: their states in one round trip, each decoded once, its features computed once per time."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -22,10 +22,10 @@ _VALUES = frozenset({int, float, type(None)})
 
 
 class Reader:
-    """Reads states. A damaged one is counted, logged with its key, and treated as an entity without events.
+    """Reads states. A damaged state is counted, logged with its key, and treated as an entity without events.
 
-    `most_kept` states are kept decoded, in case they are read again before they change. `aside` is called with the key
-    of a state that cannot be read.
+    Up to `most_kept` decoded states are cached until they change. `aside` is called with the key of an unreadable
+    state.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Reader:
         self._telemetry = telemetry
         self._values = {entity.entity: EntityValues(entity) for entity in plan.entities}
         self._most_kept = most_kept
-        self._kept: dict[EntityKey, Known] = {}
+        self._cache: dict[EntityKey, Known] = {}
 
     async def read(self, keys: Iterable[EntityKey]) -> "dict[EntityKey, Known]":
         """Return the entities, read in one round trip. Raises UnavailableError without Redis."""
@@ -50,51 +50,51 @@ class Reader:
         began = perf_counter()
         stored = await self._states.read(unique)
         self._telemetry.redis_seconds.observe(perf_counter() - began)
-        return {key: self._known(key, data) for key, data in zip(unique, stored, strict=True)}
+        return {key: self._entity(key, data) for key, data in zip(unique, stored, strict=True)}
 
-    def _known(self, key: EntityKey, stored: Stored | RedisRefusalError) -> "Known":
-        """Return the entity of what is stored: decoded now, unless the very same bytes were decoded before."""
-        kept = self._kept.get(key)
+    def _entity(self, key: EntityKey, stored: Stored | RedisRefusalError) -> "Known":
+        """Return the entity of a stored state, decoded unless the same bytes are in the cache."""
+        cached = self._cache.get(key)
         if isinstance(stored, RedisRefusalError):
             if is_wrong_type(stored):  # a key of another type
                 self._aside(key)
             return Known(self, self._values[key.entity], key, NOTHING, stored)
         data, fence = stored
-        if kept is not None and kept.data == data:
-            kept.fence = fence  # an event that changes no number of the state moves its fence
-            return kept
-        known = Known(self, self._values[key.entity], key, stored)
-        if known.seen:
-            if len(self._kept) >= self._most_kept and kept is None:
-                del self._kept[next(iter(self._kept))]
-            self._kept[key] = known
-        return known
+        if cached is not None and cached.data == data:
+            cached.fence = fence  # an event that changes no value of the state still moves its fence
+            return cached
+        entity = Known(self, self._values[key.entity], key, stored)
+        if entity.seen:
+            if len(self._cache) >= self._most_kept and cached is None:
+                del self._cache[next(iter(self._cache))]
+            self._cache[key] = entity
+        return entity
 
     def note_damage(self, key: EntityKey, error: Exception) -> None:
-        """Count, log and name a state that cannot be read."""
-        self._kept.pop(key, None)
-        if not isinstance(error, LayoutError):  # then all are of other definitions, and none is damaged
+        """Count, log and record an unreadable state."""
+        self._cache.pop(key, None)
+        if not isinstance(error, LayoutError):  # otherwise all states are of other definitions, and none is damaged
             self._aside(key)
         self._telemetry.note_damaged_state()
         _log.error("%s; Redis key %r counts as an entity without events", error or type(error).__name__, redis_key(key))
 
 
 class Known:
-    """One entity as it was read.
+    """An entity as it was read.
 
-    `data` are its bytes and `fence` those of its fence (empty where it has no events that can be read); `seen` is
-    whether it has events, `last_event` the time of its newest event, µs (0: none), and `refusal` the error that Redis
-    answered instead of its state.
+    `data` are its bytes and `fence` those of its fence (empty if it has no readable events); `seen` is whether it has
+    events, `last_event` the time of its newest event, µs (0: none), and `refusal` the error that Redis answered instead
+    of its state.
     """
 
     __slots__ = (
-        "_everything",
-        "_found",
-        "_found_at",
-        "_held",
+        "_all_features",
+        "_cached_at",
+        "_cached_values",
+        "_checked",
         "_reader",
-        "_sound",
         "_state",
+        "_tile_cache",
         "data",
         "fence",
         "key",
@@ -105,7 +105,7 @@ class Known:
     def __init__(
         self,
         reader: Reader,
-        of: EntityValues,
+        entity_values: EntityValues,
         key: EntityKey,
         stored: Stored,
         refusal: RedisRefusalError | None = None,
@@ -116,17 +116,17 @@ class Known:
         self.fence = b""
         self.refusal = refusal
         self._reader = reader
-        self._everything = of
+        self._all_features = entity_values
         self._state = None
-        self._sound: EntityValues | None = None
-        self._found_at: tuple[EntityValues, int] | None = None
-        self._held = Held()
-        self._found: tuple[Value, ...] = ()
+        self._checked: EntityValues | None = None
+        self._cached_at: tuple[EntityValues, int] | None = None
+        self._tile_cache = Held()
+        self._cached_values: tuple[Value, ...] = ()
         self.last_event = 0
         if data:
             try:
-                state = of.algebra.decode(data)
-                last = of.algebra.last_event(state)
+                state = entity_values.algebra.decode(data)
+                last = entity_values.algebra.last_event(state)
                 if last is None or not 0 <= last < LAST_US:
                     raise ValueError(f"a state whose newest event is of {last}")
                 self._state, self.last_event, self.fence = state, last, fence
@@ -141,26 +141,26 @@ class Known:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the features."""
-        return self._everything.names
+        return self._all_features.names
 
     def values(self, at_us: int, of: EntityValues | None = None) -> tuple[Value, ...]:
-        """Return all features at a time, µs, in the plan's order, or those `of` which is asked.
+        """Return the features at a time, µs: all in the plan's order, or those that `of` computes.
 
-        Questions about one time share one computation.
+        Questions about the same time share one computation.
         """
-        of = of or self._everything
-        if self._found_at != (of, at_us):
-            self._found = self._compute(of, at_us)
-            self._found_at = of, at_us
-        return self._found
+        of = of or self._all_features
+        if self._cached_at != (of, at_us):
+            self._cached_values = self._compute(of, at_us)
+            self._cached_at = of, at_us
+        return self._cached_values
 
     def _compute(self, of: EntityValues, at_us: int) -> tuple[Value, ...]:
         try:
-            values = of.get(self._state, at_us, self._held)
-            if self._sound is not of:  # checked once: the types of values depend on the state, not on the time
+            values = of.get(self._state, at_us, self._tile_cache)
+            if self._checked is not of:  # once: the types of values depend on the state, not on the time
                 if not _VALUES.issuperset(map(type, values)):
                     raise TypeError("a value that is no number")
-                self._sound = of
+                self._checked = of
         except DAMAGE as error:
             if self._state is None:
                 raise

@@ -1,4 +1,4 @@
-"""The entities of one question, at one time."""
+"""The entities of one question at one time."""
 
 from collections.abc import Sequence
 
@@ -14,28 +14,28 @@ from server.scoring.reader import Known, Reader
 __all__ = ["Snapshot", "read_snapshot", "snapshot_of"]
 
 _FARTHEST_US = 10 * 366 * DAY_US
-"""The furthest that a question may lie ahead: more than ten years is a mistake in the date."""
+"""The furthest into the future that a question may ask, µs: more than ten years is taken for a mistake."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False):
-    """Entities, the time that they answer about, and the time of their newest event (0: none).
+    """Entities, the time as of which they answer, and the time of their newest event, µs (0: none).
 
-    An entity whose newest event lies after `at_us` answers as of that event, and moves none of the others.
+    An entity whose newest event is later than `at_us` answers as of that event, without affecting the others.
     """
 
-    known: Sequence[Known]
+    entities: Sequence[Known]
     at_us: int
     last_event_us: int
 
 
-def snapshot_of(known: Sequence[Known], as_of_us: int | None, now_us: int, row: int = 0) -> Snapshot:
-    """Return the entities at the time asked about, else now.
+def snapshot_of(entities: Sequence[Known], as_of_us: int | None, now_us: int, row: int = 0) -> Snapshot:
+    """Return the entities as of `as_of_us`, by default now.
 
-    Raises the error that Redis answered instead of an entity's state, and `AsOfError` for a time that lies before the
-    newest event by more than events may be ahead of the clock: callers' clocks may be behind it by so much as well.
+    Raises the error that Redis answered instead of an entity's state, and `AsOfError` for a time more than
+    `FUTURE_TOLERANCE_US` before the newest event: callers' clocks may lag by as much as events may be ahead.
     """
     newest = 0
-    for entity in known:
+    for entity in entities:
         if entity.refusal is not None:
             raise entity.refusal
         newest = max(newest, entity.last_event)
@@ -49,10 +49,10 @@ def snapshot_of(known: Sequence[Known], as_of_us: int | None, now_us: int, row: 
                 "a time more than 5 minutes before it; ask about a later time, or use Feast's get_historical_features",
                 row,
             )
-    return Snapshot(known, at_us, newest)
+    return Snapshot(entities, at_us, newest)
 
 
 async def read_snapshot(reader: Reader, clock: LiveClock, keys: Sequence[EntityKey], as_of_us: int | None) -> Snapshot:
-    """Read these entities now; raises as `snapshot_of`, and UnavailableError without Redis."""
+    """Read these entities now. Raises as `snapshot_of` does, and UnavailableError without Redis."""
     now_us = await clock()
     return snapshot_of(list((await reader.read(keys)).values()), as_of_us, now_us)

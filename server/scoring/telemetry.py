@@ -1,8 +1,8 @@
-"""Counts and durations of the API: its own counts for `/health`, and all of them for Prometheus.
+"""Counts and durations of the API: the process's own counts for `/health`, and all of them for Prometheus.
 
-With several workers each writes its own file, and a scrape adds them. `prometheus_client` does the adding: where
-PROMETHEUS_MULTIPROC_DIR is set before it is imported (by `encore serve --workers 2`), its values live in files that
-outlive a worker, so a sum never falls when one is replaced.
+Each of several workers writes its own files, and `prometheus_client` adds them at a scrape. If
+PROMETHEUS_MULTIPROC_DIR is set before it is imported (by `encore serve --workers 2`), its values are in files that
+outlive a worker, so that a sum never falls when a worker is replaced.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ _ASKING = (
 
 
 class LastPrediction(NamedTuple):
-    """The newest answer, and what it was asked about; `at` is wall-clock time."""
+    """The newest answer, and the keys and labels of its question; `at` is wall-clock time."""
 
     at: datetime
     named: Mapping[str, str | None]
@@ -36,15 +36,14 @@ class LastPrediction(NamedTuple):
     prediction: bool
 
     def told(self) -> dict[str, Any]:
-        """Return it as `/health` says it."""
+        """Return it as `/health` shows it."""
         return {"at": self.at, **self.named, "confidence": self.confidence, "prediction": self.prediction}
 
 
 class Telemetry:
-    """One process's counts, updated on its event loop, in a registry of their own: apps in one process are separate.
+    """One process's counts, updated on its event loop, in a registry of their own: apps in a process are separate.
 
-    `requests`, `predictions`, `damaged_states` and `last_prediction` are of this process alone, also where meters are
-    shared.
+    `requests`, `predictions`, `damaged_states` and `last_prediction` are always of this process alone.
     """
 
     def __init__(self, shared: Path | None = None) -> None:
@@ -78,7 +77,7 @@ class Telemetry:
             self._requests.inc()
 
     def note_predictions(self, count: int, cold_starts: int, last: LastPrediction) -> None:
-        """Count predictions, of which `last` is the last."""
+        """Count predictions; `last` is the newest."""
         self.predictions += count
         self._predictions.inc(count)
         if cold_starts:
@@ -86,21 +85,21 @@ class Telemetry:
         self.last_prediction = last
 
     def note_damaged_state(self) -> None:
-        """Count a state that could not be read."""
+        """Count an unreadable state."""
         self.damaged_states += 1
         self._damaged_states.inc()
 
     def registry(self) -> CollectorRegistry:
-        """Return the registry that a scrape collects: of this process, or of all workers that share a folder."""
+        """Return the registry for a scrape: of this process, or of all workers that share a folder."""
         if self._shared is None:
             return self._registry
-        together = CollectorRegistry()
-        MultiProcessCollector(together, str(self._shared))  # type: ignore[no-untyped-call]
-        return together
+        combined = CollectorRegistry()
+        MultiProcessCollector(combined, str(self._shared))  # type: ignore[no-untyped-call]
+        return combined
 
 
 def empty_meters(folder: Path) -> None:
-    """Make a folder for workers to share, and delete what earlier ones left there."""
+    """Make a folder for workers to share, and delete the files of earlier workers."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.db"):
         old.unlink()

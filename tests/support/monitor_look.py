@@ -12,7 +12,7 @@ __all__ = ["started_by"]
 def started_by(settings: Settings, look: Callable[[Monitor], object]) -> Counter[str]:
     """The commands that a monitor's look starts, by what they are for; they are ended."""
     monitor = Monitor(settings, None)
-    monitor._let_go_s = monitor._named_s = 0.0  # noqa: SLF001 - an hour has passed
+    monitor._retention_due_s = monitor._table_due_s = 0.0  # noqa: SLF001 - an hour has passed
     look(monitor)
     for child in monitor._children.values():  # noqa: SLF001 - which it would end
         child.stop()

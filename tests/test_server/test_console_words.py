@@ -92,7 +92,7 @@ def test_what_a_model_is_worth_is_more_than_choosing_blindly() -> None:
         return ScoredPair(Regular("u", "p", 2, 0, DAY_US, amount), score, reaches)
 
     found = worth_of([pair(0.9, 10, True), pair(0.1, 10, False), pair(0.2, 10, False), pair(0.8, 10, True)])
-    assert (found.chosen, found.of) == (2, 4)
+    assert (found.chosen, found.total) == (2, 4)
     assert (found.expected, found.blind, found.more) == pytest.approx((17.0, 10.0, 7.0))
     assert worth_of([]).more == 0
     assert (change(112, 100), change(5, 0)) == ("+12 %", None)

@@ -48,7 +48,7 @@ def test_features_at_a_time_are_those_of_the_events_until_then(history: EventHis
 
 def test_who_came_twice(history: EventHistory) -> None:
     [found] = history.regulars(PAIR, NOON, 10)
-    assert (found.who, found.what, found.times) == ("ann", "coffee", 3)
+    assert (found.user, found.item, found.times) == ("ann", "coffee", 3)
     assert (found.last_us - found.first_us) / 2 == pytest.approx((20 * DAY - HOUR) / 2)
     assert found.amount == pytest.approx((10 + 12.5 + 11) / 3)
     assert history.regulars(PAIR, NOON - 15 * DAY, 10) == []

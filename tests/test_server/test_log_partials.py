@@ -113,9 +113,9 @@ def test_who_is_forgotten_is_in_no_partial(settings: Settings, redis_client: "Re
 
 
 def test_the_monitor_keeps_up_what_there_is(settings: Settings) -> None:
-    assert started_by(settings, Monitor._let_go)["partials"] == 0  # noqa: SLF001 - one look
+    assert started_by(settings, Monitor._apply_retention)["partials"] == 0  # noqa: SLF001 - one look
     encore("log", "partials")
-    assert started_by(settings, Monitor._let_go)["partials"] == 1  # noqa: SLF001 - one look
+    assert started_by(settings, Monitor._apply_retention)["partials"] == 1  # noqa: SLF001 - one look
 
 
 def keys_in(settings: Settings) -> set[str]:

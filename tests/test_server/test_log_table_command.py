@@ -89,9 +89,9 @@ def test_nothing_of_who_is_forgotten_is_in_it(settings: Settings, redis_client: 
 
 
 def test_the_monitor_keeps_it_up(settings: Settings) -> None:
-    assert started_by(settings, Monitor._name_files)["table"] == 0  # noqa: SLF001 - one look
+    assert started_by(settings, Monitor._update_table)["table"] == 0  # noqa: SLF001 - one look
     named()
-    assert started_by(settings, Monitor._name_files)["table"] == 1  # noqa: SLF001 - one look
+    assert started_by(settings, Monitor._update_table)["table"] == 1  # noqa: SLF001 - one look
 
 
 def busy(settings: Settings) -> Result:

@@ -192,7 +192,7 @@ def test_who_is_interrupted_runs_it_again(
         silent.beat(WorkerStatus(name, 1, 1, 0, 0, 0.0, {}, 0, {}, {}, None, reason))
         redis_client.delete(f"{filled.project}:worker:{name}")
         redis_client.hset(f"{filled.project}:last_beats", name, _of_before(redis_client, filled, name))
-    for step in ("_await_workers", "_look", "_take_out", "_make_anew", "_topics"):
+    for step in ("_await_workers", "_look", "_take_out", "_rebuild_others", "_topics"):
         with monkeypatch.context() as patch:
             patch.setattr(f"server.jobs.privacy.forget._Forgetting.{step}", ends)
             with pytest.raises(KeyboardInterrupt):

@@ -46,7 +46,7 @@ def test_what_is_not_folded_is_told_at_the_end(
         admin.close()
 
     monkeypatch.setattr(Runner, "_build", lambda _: None)
-    monkeypatch.setattr(Runner, "_start_parts", lambda runner: setattr(runner, "_streamed", True))
+    monkeypatch.setattr(Runner, "_start_parts", lambda runner: setattr(runner, "_had_workers", True))
     monkeypatch.setattr(Runner, "_stop_parts", fold)
     said = io.StringIO()
     options = RunOptions(infra=False, ui=False, console=False)

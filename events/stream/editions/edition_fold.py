@@ -19,7 +19,7 @@ __all__ = ["EditionFold"]
 class EditionFold:
     """The states of one edition, and how far each partition of one topic is folded into them (`ends`).
 
-    `marks` keep that for whoever folds next; None where there are no other editions.
+    `marks` keep that for the next worker; None where there are no other editions.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class EditionFold:
         self.source = topic_source(topic)
 
     def marked(self) -> dict[int, int]:
-        """Return, by partition, the offset before which all is in the states, as it was noted last."""
+        """Return, by partition, the offset before which all is in the states, as last noted."""
         return {} if self._marks is None else self._marks.read(self._topic)
 
     def mark(self, ends: Mapping[int, int]) -> None:
@@ -68,20 +68,30 @@ class EditionFold:
         return sum(map(len, batches))
 
     def follow(
-        self, events: Sequence[Sourced], counts: FoldCounts, among: Collection[int], settled: Settled, *, watch: bool
+        self,
+        events: Sequence[Sourced],
+        counts: FoldCounts,
+        partitions: Collection[int],
+        settled: Settled,
+        *,
+        watch: bool,
     ) -> None:
         """Fold what another edition's fold has just taken, without its repeats, of these partitions.
 
         Raises what `Fold.apply` does; the place of an UnsettledError is that among `events`.
         """
-        places = [n for n, one in enumerate(events) if one.partition in among and n not in counts.repeats]
-        taken = [events[place] for place in places]
-        if taken:
+        places = [
+            place
+            for place, sourced in enumerate(events)
+            if sourced.partition in partitions and place not in counts.repeats
+        ]
+        followed = [events[place] for place in places]
+        if followed:
             try:
-                self.fold.apply(taken, watch=watch, logged=True, settled=settled)
+                self.fold.apply(followed, watch=watch, logged=True, settled=settled)
             except UnsettledError as error:
                 raise UnsettledError(places[error.place]) from error
-            self.states.note_event(max(one.fact.timestamp_us for one in taken))
+            self.states.note_event(max(sourced.fact.timestamp_us for sourced in followed))
 
     def require_logged(self, partition: int, end: int) -> None:
         """Raise UnavailableError where the log does not reach to an offset yet."""

@@ -6,7 +6,7 @@
 
 A worker follows the other edition partition by partition: what was folded before it came is read from the log, and from
 there on each batch is folded into both. How far an edition is folded is marked beside it before offsets are committed.
-So whoever has the partition next, or comes back after a long sleep, knows what is missing and where to find it.
+So the next owner of a partition, or a worker that resumes after a long sleep, knows what is missing and where it is.
 """
 
 import logging
@@ -37,57 +37,57 @@ _SLICE = 20_000
 """Offsets that are folded from the log before the live edition has its turn again."""
 
 _AGAIN_S = 1.0
-"""How soon an edition is followed again that could not be."""
+"""How soon an edition that could not be followed is tried again."""
 
 
 class Folds:
-    """Those of one worker for one topic. `waits` is called with every error that is waited for."""
+    """The editions of one worker for one topic. `waits` is called with every error that is waited for."""
 
     def __init__(self, parts: Parts, topic: bytes, waits: Callable[[Exception], None]) -> None:
         self._parts = parts
         self._topic = topic
         self._waits = waits
         self._editions = parts.editions
-        self._told = b""
+        self._encoded = b""
         marks = self._editions.marks(Edition(parts.edition)) if self._editions else None
         self.live = self._fold(parts.edition, parts.plan, parts.states, marks)
         self.other: EditionFold | None = None
         self._together = frozenset[int]()
         """Partitions of which both editions have the same events."""
-        self._stumbled = False
+        self._has_failed = False
         self._again = Timer(0)
 
     @property
     def all(self) -> list[EditionFold]:
         """Return all editions that are folded into, the live one first."""
-        return [one for one in (self.live, self.other) if one is not None]
+        return [fold for fold in (self.live, self.other) if fold is not None]
 
     def follows(self, reading: Collection[int]) -> str:
         """Return the id of the other edition, if it has all that the live one has of these partitions; else empty."""
         return self.other.id if self.other is not None and self._together.issuperset(reading) else ""
 
     def look(self, read: Mapping[int, int]) -> bool:
-        """Note which editions there are now, with `read`, the next offset of each partition that is read.
+        """Note which editions there are now; `read` is the next offset of each partition that is read.
 
         Returns True where all that is not committed is to be read again, into a live edition that is another one.
         """
         if self._editions is None:
             return False
         try:
-            told = self._editions.told()
-            if not told:  # a store that was emptied says nothing, and is waited for elsewhere
+            encoded = self._editions.told()
+            if not encoded:  # a store that was emptied says nothing, and is waited for elsewhere
                 return False
-            if told == self._told and not (self._stumbled and self._again.is_due()):
+            if encoded == self._encoded and not (self._has_failed and self._again.is_due()):
                 return False
-            again = self._take(Standing.decode(told), read)
+            again = self._take(Standing.decode(encoded), read)
         except (UnavailableError, OSError):
             return False  # folding waits for it, and says so
         except EncoreError as error:
             logger.error("editions of states: %s", error)
             self._waits(error)
-            self._told = told  # until it says something else
+            self._encoded = encoded  # until it changes
             return False
-        self._told, self._stumbled = told, False
+        self._encoded, self._has_failed = encoded, False
         return again
 
     def _take(self, standing: Standing, read: Mapping[int, int]) -> bool:
@@ -113,7 +113,7 @@ class Folds:
         return self.live.replay(partition, offsets, watch=self._watch)
 
     def begin(self, partition: int, offset: int) -> None:
-        """Fold into the live edition what was committed before `offset` by one who did not fold into it."""
+        """Fold into the live edition what was committed before `offset` by a worker that did not fold into it."""
         marked = self.live.marked().get(partition, offset) if self._editions else offset
         for covered in self._parts.log.covered(self.live.source, partition) if marked < offset else ():
             lacking = range(max(marked, covered.start), min(offset, covered.stop))
@@ -121,14 +121,14 @@ class Folds:
                 logger.warning("partition %d: offsets from %d on are folded from the event log", partition, marked)
 
     def forget(self, partitions: Collection[int]) -> None:
-        """These are not read any more, or from other offsets."""
+        """Forget these partitions, which are not read any more, or from other offsets."""
         self._together -= frozenset(partitions)
         if self.other is not None:
             for partition in partitions:
                 self.other.ends.pop(partition, None)
 
     def catch_up(self, read: Mapping[int, int], flush: Callable[[], None]) -> None:
-        """Fold into the other edition what it lacks of what was read; `flush` brings that into the log."""
+        """Fold into the other edition what it lacks of what was read; `flush` writes that to the log."""
         other = self.other
         if other is None or self._together.issuperset(read):
             return
@@ -152,7 +152,7 @@ class Folds:
         except FailedOverError:
             raise
         except (EncoreError, OSError) as error:
-            self._stumble(error)
+            self._unfollow(error)
 
     def fold(self, events: Sequence[Sourced], settled: Settled) -> FoldCounts:
         """Fold events into the live edition, and the other where it has all that was before. Raises as `Fold.apply`."""
@@ -164,19 +164,19 @@ class Folds:
             except (FailedOverError, UnsettledError):
                 raise
             except (ForgottenError, RemadeError, UndecidedError) as error:
-                self._stumble(error)  # the live edition does not wait for this one
+                self._unfollow(error)  # the live edition does not wait for this one
             except UnavailableError:
                 raise  # it is waited for, and both are folded again
             except EncoreError as error:
-                self._stumble(error)
+                self._unfollow(error)
             else:
-                for one in events:
-                    if one.partition in self._together:
-                        other.ends[one.partition] = max(one.offset + 1, other.ends[one.partition])
+                for sourced in events:
+                    if sourced.partition in self._together:
+                        other.ends[sourced.partition] = max(sourced.offset + 1, other.ends[sourced.partition])
         return counts
 
     def advance(self, ends: Mapping[int, int]) -> None:
-        """All before these offsets is consumed: folded, or a dead letter, or sent before."""
+        """Note that all before these offsets is consumed: folded, a dead letter, or a repeat."""
         if self.other is not None:
             for partition in self._together & ends.keys():
                 self.other.ends[partition] = max(ends[partition], self.other.ends[partition])
@@ -186,11 +186,11 @@ class Folds:
         if self._editions is not None:
             self.live.mark(ends)
             if self.other is not None:
-                others = self.other.ends
-                self.other.mark({number: others[number] for number in ends if number in others})
+                other_ends = self.other.ends
+                self.other.mark({number: other_ends[number] for number in ends if number in other_ends})
 
     def confirmed(self) -> None:
-        """Replicas have all that was folded, or it is folded again (`Fold.forget`)."""
+        """Note that replicas have all that was folded, or that it is folded again (`Fold.forget`)."""
         self.live.fold.forget()
         if self.other is not None:
             self.other.fold.forget()
@@ -199,11 +199,11 @@ class Folds:
     def _watch(self) -> bool:
         return self._parts.replication.is_needed
 
-    def _stumble(self, error: Exception) -> None:
-        """Go on with the live edition alone: what the other one lacks is folded from the log when it can be."""
+    def _unfollow(self, error: Exception) -> None:
+        """Continue with the live edition alone: what the other one lacks is folded from the log when possible."""
         logger.warning("the edition %s of the states is not followed now: %s", self.other and self.other.id, error)
         self.other, self._together = None, frozenset()
-        self._stumbled, self._again = True, Timer(_AGAIN_S)
+        self._has_failed, self._again = True, Timer(_AGAIN_S)
 
     def _open(self, edition: Edition) -> EditionFold:
         assert self._editions is not None  # noqa: S101 - only they name editions

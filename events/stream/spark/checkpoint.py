@@ -1,4 +1,4 @@
-"""Whose a checkpoint of Spark's is: it counts the offsets of one topic, and would skip those of another."""
+"""Owners of Spark's checkpoints: one counts the offsets of one topic, and would skip those of another."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ _MARK = "encore-topic"
 
 
 def claim_checkpoint(session: Any, checkpoint: str, name: str, topic: bytes) -> None:
-    """Note beside a new checkpoint of which topic it is, by name and id; `checkpoint` is an address that Spark takes.
+    """Record beside a new checkpoint which topic it is of, by name and id; `checkpoint` is an address that Spark takes.
 
-    Raises ConfigurationError, by name, where it is another topic's, or another program's.
+    Raises ConfigurationError, which names the other, where it is another topic's, or another program's.
     """
-    found = _text(session, f"{checkpoint}/{_MARK}")
-    if not found:
+    recorded = _text(session, f"{checkpoint}/{_MARK}")
+    if not recorded:
         if _text(session, f"{checkpoint}/metadata"):
             raise ConfigurationError(f"{checkpoint}: this checkpoint is of another program; give --checkpoint another")
         marked = session.createDataFrame([(f"{name} {topic.hex()}",)], "value string")
         marked.coalesce(1).write.mode("overwrite").text(f"{checkpoint}/{_MARK}")
         return
-    other, _, id_ = found.partition(" ")
+    other, _, id_ = recorded.partition(" ")
     if (other, id_) != (name, topic.hex()):
         same = "made anew since" if other == name else f"and not of {name}"
         raise ConfigurationError(

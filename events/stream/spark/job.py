@@ -1,4 +1,4 @@
-"""The stream as a Spark job: what a worker is, without the consumer.
+"""The stream as a Spark job: a worker without the consumer.
 
     driver       start ─ every batch: ──┐                    ┌── counts, heartbeats, editions, files of the log joined
     executors                           └ a session a partition: check ─ fold ─ log ─ dead letters ─ replicas ─ commit
@@ -81,7 +81,7 @@ class SparkJob:
         """Work until `stop` is set; Kafka is waited for.
 
         Raises ConfigurationError where the topic, the group or the checkpoint cannot be this job's, UnavailableError
-        where Spark has given up: the same command goes on from there.
+        where Spark has given up: the same command continues from there.
         """
         reading, parts = self._options.reading, self._parts
         opened: list[Connection] = []
@@ -107,9 +107,9 @@ class SparkJob:
 
     def _work(self, connection: Connection, folds: Folds, stop: threading.Event) -> None:
         patiently(self._parts.replication.begin, stop, self._waits)
-        looked: list[list[Assigned]] = []
+        assigned: list[list[Assigned]] = []
         partitions = range(connection.topic.partitions)
-        if not patiently(lambda: looked.append(connection.member.look(partitions)), stop, self._waits):
+        if not patiently(lambda: assigned.append(connection.member.look(partitions)), stop, self._waits):
             return
         task = Task(self._id, self._make, self._options.reading.consumer("classic"), connection.topic)
 
@@ -124,7 +124,7 @@ class SparkJob:
                 for account in read_counted(rows):
                     self._account.add(account)
 
-        query = self._start(looked[-1], fold)
+        query = self._start(assigned[-1], fold)
         try:
             while not stop.is_set() and query.isActive:
                 self._account.note_turn()
@@ -136,11 +136,11 @@ class SparkJob:
         if error is not None:
             raise UnavailableError(f"stream: Spark has given up; run this again to go on: {reason_of(str(error))}")
 
-    def _start(self, looked: list[Assigned], fold: Callable[[Any, int], None]) -> Any:
+    def _start(self, assigned: list[Assigned], fold: Callable[[Any, int], None]) -> Any:
         from pyspark.errors import AnalysisException  # noqa: PLC0415 - an extra
 
         options, reading = self._options, self._options.reading
-        begin = {str(one.partition): max(one.committed or 0, one.first) for one in looked}
+        begin = {str(partition.partition): max(partition.committed or 0, partition.first) for partition in assigned}
         source = {
             "kafka.bootstrap.servers": reading.servers,
             "kafka.isolation.level": "read_committed",
@@ -149,7 +149,7 @@ class SparkJob:
             "startingOffsets": json.dumps({reading.topic: begin}),
             # What Kafka's retention has dropped is found by the group's commits, and taken from the log or counted.
             "failOnDataLoss": "false",
-            "maxOffsetsPerTrigger": str(options.most * len(looked)),
+            "maxOffsetsPerTrigger": str(options.most * len(assigned)),
             **{f"kafka.{name}": value for name, value in reading.access.for_java().items()},
         }
         try:
@@ -164,21 +164,26 @@ class SparkJob:
         return writing.trigger(processingTime=f"{options.every_s} seconds").start()
 
     def _beat(self, connection: Connection, folds: Folds) -> None:
-        """Publish a heartbeat: of the topic what the group has committed, of the editions what all of that is in."""
+        """Publish a heartbeat with what the group has committed of the topic, and the editions that have all of it."""
         try:
-            looked = connection.member.look(range(connection.topic.partitions))
-            committed = {one.partition: one.committed for one in looked if one.committed is not None}
+            assigned = connection.member.look(range(connection.topic.partitions))
+            committed = {
+                partition.partition: partition.committed for partition in assigned if partition.committed is not None
+            }
             self._follow(folds, committed)
-            progress = {one.partition: Progress(max(one.committed or 0, one.first), one.end) for one in looked}
+            progress = {
+                partition.partition: Progress(max(partition.committed or 0, partition.first), partition.end)
+                for partition in assigned
+            }
             self._pulse.beat(Membership(self._id, "spark"), progress, (folds.live.id, folds.follows(committed)))
         except Exception as error:  # noqa: BLE001 - a heartbeat is a courtesy: work goes on without it
             self._waits(error)
             logger.warning("heartbeat not sent: %s", error)
 
     def _follow(self, folds: Folds, committed: dict[int, int]) -> None:
-        """Fold into the other edition what is committed and not in it, while no task commits.
+        """Fold into the other edition what is committed and missing there, while no task commits.
 
-        So a rollout ends where no messages come too.
+        So a rollout ends also where no messages arrive.
         """
         if self._folding.acquire(blocking=False):
             try:

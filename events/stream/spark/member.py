@@ -1,4 +1,4 @@
-"""A task's view of the partition whose messages Spark gives it: what a group member is to a worker's session.
+"""A task's view of the partition whose messages Spark gives it: the counterpart of a worker's group member.
 
     committed ─────────── the task's messages ──────▶
               [── Kafka ──)[──────── Spark ────────)      what Spark lacks is read from Kafka itself
@@ -21,7 +21,7 @@ __all__ = ["TaskMember"]
 class TaskMember:
     """A `GroupMember` of one partition, to which each of its messages comes once, in offset order.
 
-    `group` speaks for the group, without being a member of it; `read` reads what Spark has not brought.
+    `group` acts for the group, without being a member of it; `read` reads what Spark has not brought.
     """
 
     def __init__(self, group: GroupMember, partition: int, messages: Iterable[Message], read: ReadOffsets) -> None:
@@ -51,7 +51,7 @@ class TaskMember:
 
     @property
     def member_id(self) -> str:
-        """None: it is no member."""
+        """Empty: it is no member."""
         return ""
 
     @property
@@ -69,11 +69,11 @@ class TaskMember:
 
     def look(self, partitions: Collection[int]) -> list[Assigned]:
         """Return what the group has committed, and which offsets Kafka holds."""
-        looked = self._group.look(partitions)
-        for one in looked:
-            self.committed = one.committed
-            self._progress = Progress(one.committed or one.first, one.end)
-        return looked
+        assigned = self._group.look(partitions)
+        for partition in assigned:
+            self.committed = partition.committed
+            self._progress = Progress(partition.committed or partition.first, partition.end)
+        return assigned
 
     def begin(self, starts: Mapping[int, int]) -> None:
         """Take messages from an offset on."""
@@ -125,8 +125,8 @@ class TaskMember:
         first = next(self._brought, None)
         stop = self._next if first is None else first.offset
         if start < stop:
-            for some in self._read(self._partition, range(start, stop)):
-                yield from some
+            for messages in self._read(self._partition, range(start, stop)):
+                yield from messages
         for message in chain([] if first is None else [first], self._brought):
             self._next = message.offset + 1
             if message.offset >= start:

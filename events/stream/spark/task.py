@@ -1,4 +1,4 @@
-"""What an executor does: a session, as a worker has it, over the messages of each partition that Spark gives it."""
+"""The work of an executor: a worker's session over the messages of each partition that Spark gives it."""
 
 import pickle
 import threading
@@ -29,7 +29,7 @@ MESSAGES = (
     "value",
     "CASE WHEN timestampType >= 0 THEN unix_micros(timestamp) END AS at_us",
 )
-"""What is taken of Spark's columns of a message."""
+"""Expressions over Spark's columns of a message."""
 
 COUNTED = "partition int, account binary"
 """The columns that a task returns."""
@@ -51,7 +51,7 @@ _kept: dict[str, _Kept] = {}
 class Task:
     """A function for Spark's `mapInArrow`: folds messages of one topic id, logs and commits them, and counts.
 
-    `job` names the run of which it is. `make` makes a worker's parts, once in a process.
+    `job` names the run that it belongs to. `make` makes a worker's parts, once in a process.
     """
 
     def __init__(self, job: str, make: Callable[[], Parts], options: ConsumerOptions, topic: Topic) -> None:
@@ -63,14 +63,14 @@ class Task:
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield the account of each partition's messages."""
         messages = (message for batch in batches for message in self._messages(batch))
-        for partition, some in groupby(messages, lambda message: message.partition):
-            counted = [partition], [pickle.dumps(self._work(partition, some))]
+        for partition, group in groupby(messages, lambda message: message.partition):
+            counted = [partition], [pickle.dumps(self._work(partition, group))]
             arrays = [pa.array(counted[0], pa.int32()), pa.array(counted[1], pa.binary())]
             yield pa.RecordBatch.from_arrays(arrays, ["partition", "account"])
 
     def _messages(self, batch: pa.RecordBatch) -> Iterator[Message]:
         name = self._options.topic
-        for partition, offset, key, value, at_us in zip(*(one.to_pylist() for one in batch.columns), strict=True):
+        for partition, offset, key, value, at_us in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             yield Message(name, partition, offset, key, value, at_us=at_us).bounded()
 
     def _work(self, partition: int, messages: Iterable[Message]) -> Account:
@@ -91,10 +91,10 @@ class Task:
             read=read,
         )
         deadline_s = time.monotonic() + _PATIENCE_S
-        why = [""]
+        last_error = [""]
 
         def waits(error: Exception) -> None:
-            why[0] = str(error)
+            last_error[0] = str(error)
             if time.monotonic() > deadline_s:
                 stop.set()
 
@@ -111,11 +111,11 @@ class Task:
                     if not member.is_done and time.monotonic() > deadline_s:
                         stop.set()
         if not member.is_done:
-            told = why[0] or account.uncommitted
-            raise UnavailableError(f"stream: partition {partition} could not be folded and committed in time: {told}")
+            reason = last_error[0] or account.uncommitted
+            raise UnavailableError(f"stream: partition {partition} could not be folded and committed in time: {reason}")
         return account
 
 
 def read_counted(rows: Iterable[tuple[int, bytes]]) -> list[Account]:
     """Return the accounts that tasks returned."""
-    return [pickle.loads(account) for _, account in rows]  # noqa: S301 - our own, by the way that Spark's closures go
+    return [pickle.loads(account) for _, account in rows]  # noqa: S301 - our own, sent as Spark sends closures

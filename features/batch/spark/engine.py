@@ -91,7 +91,7 @@ class SparkEngine:
     def query(self, sql: str, **tables: pa.Table) -> pa.Table:
         """Run SQL of DuckDB's dialect over `facts` and `log` (`features.batch.queries`) and the tables given.
 
-        What it answers comes to the driver. Raises DataError where the log cannot be read, and UnavailableError where
+        The result comes to the driver. Raises DataError where the log cannot be read, and UnavailableError where
         Spark gives up.
         """
         session = self._spark.session
@@ -103,7 +103,7 @@ class SparkEngine:
         return answer
 
     def entities(self) -> dict[str, int]:
-        """How many entities of each kind the log has."""
+        """Return how many entities of each kind the log has."""
         events = self.events()
         return {
             entity.name: int(self._frame(events.select(*keys).drop_null(how="any").distinct()).count())
@@ -150,16 +150,16 @@ class SparkEngine:
 
 @contextmanager
 def _named() -> Iterator[None]:
-    """Raise what an executor's Python raised, in its words: DataError where that is of the data."""
+    """Raise what an executor's Python raised, by its message: DataError where the data is at fault."""
     from pyspark.errors import PythonException  # noqa: PLC0415 - an extra
     from pyspark.errors.exceptions.base import PySparkException  # noqa: PLC0415 - the same
 
     try:
         yield
     except PythonException as error:
-        told = str(error)
-        kind = DataError if "data.errors.DataError: " in told else UnavailableError
-        raise kind(reason_of(told)) from error
+        text = str(error)
+        kind = DataError if "data.errors.DataError: " in text else UnavailableError
+        raise kind(reason_of(text)) from error
     except PySparkException as error:
         raise UnavailableError(f"Spark: it has given up: {reason_of(str(error))}") from error
 

@@ -26,10 +26,10 @@ def java(*arguments: str) -> list[str]:
 
 
 def check_java(what: str) -> None:
-    """Raise ConfigurationError, naming `what` needs it, where Java is missing or too old."""
-    told = subprocess.run(java("-version"), capture_output=True, text=True, check=False)  # noqa: S603 - a constant
-    found = re.search(r'version "((\d+)[^"]*)"', told.stderr)
-    if told.returncode or not found:
+    """Raise ConfigurationError, which says that `what` needs it, where Java is missing or too old."""
+    result = subprocess.run(java("-version"), capture_output=True, text=True, check=False)  # noqa: S603 - a constant
+    version = re.search(r'version "((\d+)[^"]*)"', result.stderr)
+    if result.returncode or not version:
         raise ConfigurationError(f"{what}: there is no Java that runs here; {_JAVA_HELP}")
-    if int(found.group(2)) < _LEAST_JAVA:
-        raise ConfigurationError(f"{what}: Java {found.group(1)} is too old; {_JAVA_HELP}")
+    if int(version.group(2)) < _LEAST_JAVA:
+        raise ConfigurationError(f"{what}: Java {version.group(1)} is too old; {_JAVA_HELP}")

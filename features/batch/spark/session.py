@@ -14,7 +14,7 @@ __all__ = ["SparkConnection", "is_running", "literal", "reason_of"]
 _QUIET = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.log.level": "ERROR"}
 
 _ANY_PYTHON = "python3"
-"""The Python of executors where nobody names one."""
+"""The Python of executors where none is configured."""
 
 _LOOPBACK = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
 
@@ -25,7 +25,7 @@ _EXACT = {"spark.sql.ansi.enabled": "true", "spark.sql.session.timeZone": "UTC"}
 class SparkConnection:
     """A Spark session with views and SQL options of its own.
 
-    `close` stops Spark only if this started it, with `options`. All others are Spark's to read, from its
+    `close` stops Spark only if this started it, with `options`. Spark reads all others from its
     spark-defaults.conf.
     """
 
@@ -51,13 +51,13 @@ class SparkConnection:
             self.session.stop()
 
 
-def _start(master: str, given: Mapping[str, str]) -> None:
+def _start(master: str, extra: Mapping[str, str]) -> None:
     from py4j.protocol import Py4JError  # noqa: PLC0415 - the extra
     from pyspark import SparkConf, SparkContext  # noqa: PLC0415 - the extra
     from pyspark.errors import PySparkException  # noqa: PLC0415 - the extra
     from pyspark.java_gateway import launch_gateway  # noqa: PLC0415 - the extra
 
-    options = {"spark.master": master, "spark.app.name": "encore", **_QUIET, **_EXACT, **given}
+    options = {"spark.master": master, "spark.app.name": "encore", **_QUIET, **_EXACT, **extra}
     if master.startswith("local"):
         options |= _LOOPBACK
     conf = SparkConf().setAll(list(options.items()))
@@ -100,10 +100,10 @@ def literal(path: str) -> str:
     return re.sub(r"([\\*?\[\]{}])", r"\\\1", path)
 
 
-def reason_of(told: str) -> str:
-    """Return the line of a Java failure that states its cause; where that is an error of ours, its words."""
-    lines = [line.strip() for line in told.splitlines() if line.strip()]
+def reason_of(text: str) -> str:
+    """Return the line of a Java failure that states its cause; of an error of ours, its message."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     if ours := [line for line in lines if line.startswith("data.errors.")]:
         return ours[-1].partition(": ")[2]
-    named = [line for line in lines if "Exception: " in line or "Error: " in line]
-    return (named or lines)[0].lstrip(": ")
+    with_cause = [line for line in lines if "Exception: " in line or "Error: " in line]
+    return (with_cause or lines)[0].lstrip(": ")

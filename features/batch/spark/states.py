@@ -44,7 +44,9 @@ class OpenStates:
 
 def struct_lists(table: ir.Table, keys: Sequence[str], order: Sequence[str], columns: Mapping[str, str]) -> ir.Table:
     """Make lists on an engine that collects in no order, as `features.batch.backfill.ordered_lists` does."""
-    fields = {f"by{n}": table[name] for n, name in enumerate(order)} | {name: table[of] for name, of in columns.items()}
+    fields = {f"by{n}": table[name] for n, name in enumerate(order)} | {
+        name: table[column] for name, column in columns.items()
+    }
     rows = table.group_by(keys).aggregate(rows=ibis.struct(fields).collect())
     rows = rows.mutate(rows=rows.rows.sort())
     return rows.select(*keys, **{name: rows.rows.map(lambda row, name=name: row[name]) for name in columns})
@@ -64,7 +66,7 @@ class _OfStates:
 class Write(_OfStates):
     """Writes states beside a running stream, as `materialize` does; `open_states` opens them on an executor.
 
-    What is written twice, since an executor was lost, is the same.
+    What is written twice, since an executor was lost, is equal.
     """
 
     def __init__(self, plan: EntityPlan, topic: str, storage: Storage, open_states: Callable[[], States]) -> None:
@@ -82,7 +84,7 @@ class Write(_OfStates):
     def total(rows: Iterable[Any]) -> MaterializeCounts:
         """Return the counts of all tasks together."""
         counts = [MaterializeCounts(*row) for row in rows]
-        return MaterializeCounts(sum(one.written for one in counts), sum(one.ahead for one in counts))
+        return MaterializeCounts(sum(count.written for count in counts), sum(count.ahead for count in counts))
 
 
 class Pack(_OfStates):
@@ -94,8 +96,8 @@ class Pack(_OfStates):
         for batch in batches:
             made = list(self.states([batch]))
             columns = {
-                key: pa.array([one.key.ids[place] for one in made], pa.string()) for place, key in enumerate(keys)
+                key: pa.array([state.key.ids[place] for state in made], pa.string()) for place, key in enumerate(keys)
             }
-            columns["state"] = pa.array([one.pack() for one in made], pa.binary())
-            columns["last_event_us"] = pa.array([one.last_event_us for one in made], pa.int64())
+            columns["state"] = pa.array([state.pack() for state in made], pa.binary())
+            columns["last_event_us"] = pa.array([state.last_event_us for state in made], pa.int64())
             yield pa.RecordBatch.from_pydict(columns)

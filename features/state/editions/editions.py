@@ -5,8 +5,8 @@
     encore@4c1d9e:…      all that belongs to an edition: inventory, what is set aside, the newest event, what is folded
     …u1encore@4c1d9e     a state's key ends in the edition's space, where that of the first edition ends in the project
 
-An edition's own keys are those of a project of that name, so every part that knows a project's states works on any
-edition. One key says which is live. Readers and workers watch it, and have the plan from beside it: whoever edits the
+An edition's own keys are those of a project of that name, so every part that handles a project's states works on any
+edition. One key says which is live. Readers and workers watch it, and read the plan stored beside it: an edit of the
 definitions changes nothing before a rollout does.
 """
 
@@ -47,17 +47,17 @@ class Marks:
         self.key = f"{space}:folded"
 
     def read(self, topic: bytes) -> dict[int, int]:
-        """Return the offsets of a topic's partitions; those that nobody marked are absent."""
-        found = read_fields(self._client, self.key)
+        """Return the offsets of a topic's partitions; partitions without a mark are absent."""
+        fields = read_fields(self._client, self.key)
         prefix = topic.hex().encode() + b":"
         return {
             int(field[len(prefix) :]): int(offset)
-            for field, offset in found.items()
+            for field, offset in fields.items()
             if field.startswith(prefix) and field[len(prefix) :].isdigit() and offset.isdigit()
         }
 
     def write(self, topic: bytes, offsets: Mapping[int, int]) -> None:
-        """Note how far partitions are folded. A mark that lies too low costs time, and no event."""
+        """Note how far partitions are folded. A mark that is too low costs time, but no event."""
         if offsets:
             fields = {f"{topic.hex()}:{partition}": offset for partition, offset in offsets.items()}
             write_fields(self._client, self.key, fields)
@@ -81,40 +81,40 @@ class Editions:
         self._key = editions_key(project)
 
     def told(self) -> bytes:
-        """Return what Redis says of the editions, as it is stored; empty where it says nothing."""
+        """Return the standing of the editions as it is stored; empty where there is none."""
         return read_value(self._client, self._key) or b""
 
     def read(self) -> Standing | None:
-        """Return which editions there are; None where nobody said so. Raises StateError where it cannot be read."""
-        told = self.told()
-        return Standing.decode(told) if told else None
+        """Return the recorded editions; None where there are none. Raises StateError where they cannot be read."""
+        encoded = self.told()
+        return Standing.decode(encoded) if encoded else None
 
     def begin(self, plan: Plan) -> Standing:
-        """Return which editions there are; where nobody said so, the first one is live, and made by this plan."""
+        """Return which editions there are; where none are recorded, the first one becomes live, made by this plan."""
         self.keep(plan)
         standing = Standing(Edition("", plan.hash))
         ask(lambda: self._client.set(self._key, standing.encode(), nx=True))
         return self.read() or standing
 
     def put(self, standing: Standing) -> Standing:
-        """Say how editions stand where nobody said so, or nothing that can be read; return it."""
+        """Record how editions stand where that is not recorded, or cannot be read; return it."""
         ask(lambda: self._client.unlink(self._key))
         ask(lambda: self._client.set(self._key, standing.encode()))
         return standing
 
     def move(self, before: Standing, after: Standing) -> Standing:
-        """Say that editions stand otherwise; return how. Raises UnavailableError where they moved meanwhile."""
+        """Record that editions stand otherwise; return how. Raises UnavailableError where they moved meanwhile."""
         if not ask(lambda: self._client.eval(_MOVE, 1, self._key, before.encode(), after.encode())):
             raise UnavailableError("Redis: another rollout has moved the editions of states meanwhile; run this again")
         return after
 
     def new(self, plan: Plan) -> Edition:
-        """Return an edition that no one has yet, with its plan kept."""
+        """Return a new edition, with its plan stored."""
         self.keep(plan)
         return Edition(secrets.token_hex(_ID_BYTES), plan.hash)
 
     def keep(self, plan: Plan) -> None:
-        """Keep a plan by its hash."""
+        """Store a plan by its hash."""
         ask(lambda: self._client.set(self._plan_key(plan.hash), msgspec.json.encode(plan)))
 
     def plan(self, edition: Edition) -> Plan:
@@ -130,11 +130,11 @@ class Editions:
         return plan
 
     def open(self, edition: Edition, *, guarded: bool = False) -> Opened:
-        """Return an edition by the plan that is kept of it."""
+        """Return an edition by its stored plan."""
         return self.opened(edition, self.plan(edition), guarded=guarded)
 
     def opened(self, edition: Edition, plan: Plan, *, guarded: bool = False) -> Opened:
-        """Return an edition whose plan is at hand."""
+        """Return an edition of a plan that is at hand."""
         return Opened(edition.id, plan, self.states(edition, plan.schema, guarded=guarded), self.marks(edition))
 
     def states(self, edition: Edition, schema: Schema, *, guarded: bool = False) -> OnlineStates:

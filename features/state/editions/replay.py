@@ -35,8 +35,11 @@ def replay(
     fact = fact_maker(schema)
     tables = log.read(topic_source(topic), partition, offsets)
     events = (placed for table in tables for placed in placed_events(table, schema))
-    sourced = (Sourced(fact(one.event), partition, one.offset, one.arrived_us) for one in events)
-    while some := list(islice(sourced, _ROWS)):
-        fold.apply(some, watch=watch, logged=True)
-        states.note_event(max(one.fact.timestamp_us for one in some))
-        yield some
+    sourced = (
+        Sourced(fact(placed_event.event), partition, placed_event.offset, placed_event.arrived_us)
+        for placed_event in events
+    )
+    while batch := list(islice(sourced, _ROWS)):
+        fold.apply(batch, watch=watch, logged=True)
+        states.note_event(max(item.fact.timestamp_us for item in batch))
+        yield batch

@@ -9,8 +9,8 @@ from data.errors import StateError
 __all__ = ["Edition", "Stage", "Standing"]
 
 Stage = Literal["settled", "building", "following", "switched", "dropping"]
-"""Of the other edition: there is none; it is made from the log; workers fold into it too; it was live before, and they
-still do; it is being deleted."""
+"""The stage of the other edition: there is none; it is made from the log; workers fold into it too; it was live before,
+and they still do; it is being deleted."""
 
 
 class Edition(msgspec.Struct, frozen=True):
@@ -20,7 +20,7 @@ class Edition(msgspec.Struct, frozen=True):
     plan: str = ""
 
     def space(self, project: str) -> str:
-        """Return the name under which the edition's keys stand, in the place of the project's."""
+        """Return the name that takes the project's place in the edition's keys."""
         return f"{project}@{self.id}" if self.id else project
 
 
@@ -37,7 +37,7 @@ class Standing(msgspec.Struct, frozen=True):
 
     @property
     def followed(self) -> Edition | None:
-        """The edition that workers fold into beside the live one. One without a plan is of an older Encore's alone."""
+        """The edition that workers fold into beside the live one; None for one of an older Encore, without a plan."""
         followed = self.stage in {"following", "switched"} and self.other is not None and self.other.plan
         return self.other if followed else None
 

@@ -1,4 +1,4 @@
-"""Who calls: the bearer of one of the server's keys, or of a token of its issuer; anybody where neither is needed."""
+"""Callers of the API: bearers of a key of the server or of a token of its issuer; anybody if neither is required."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, Self
@@ -15,35 +15,35 @@ __all__ = ["NOBODY", "Caller", "Callers"]
 
 
 class Caller(Protocol):
-    """One who asks, and what it may do."""
+    """A caller and its permissions."""
 
     @property
     def name(self) -> str:
-        """What it is called, in limits, logs and messages."""
+        """Name in limits, logs and messages."""
 
     def has_ended(self, now_us: int) -> bool:
-        """Return whether its key or token has ended."""
+        """Return whether its key or token has expired at a time, UTC µs."""
 
     def refusal(self, role: Role, now_us: int) -> str:
-        """Return why it may not do what takes a role; empty where it may."""
+        """Return why it lacks a role; empty if it has the role."""
 
 
 NOBODY = ApiKey("anonymous", "")
-"""The caller where neither keys nor tokens are asked for."""
+"""The caller if neither keys nor tokens are required."""
 
 
 class Callers:
-    """Those who may call: by `keys`, by `tokens`; where there are neither, everybody."""
+    """The permitted callers: by `keys` and by `tokens`; everybody if there are neither."""
 
     def __init__(self, keys: Sequence[ApiKey], tokens: "Tokens | None" = None) -> None:
         self._keys = keys
         self._tokens = tokens
         self.required = bool(keys) or tokens is not None
-        """Whether a caller has to say who it is."""
+        """Whether callers must authenticate."""
 
     @classmethod
     def of(cls, settings: Settings, clock: Clock = wall_clock) -> Self:
-        """Return those that the settings name."""
+        """Return the callers that the settings permit."""
         if settings.oidc is None:
             return cls(settings.keys)
         try:
@@ -53,7 +53,7 @@ class Callers:
         return cls(settings.keys, Tokens(settings.oidc, clock))
 
     def known(self, secret: bytes) -> Caller | None:
-        """Return the bearer of a key, or of a token that was checked lately; None for any other."""
+        """Return the bearer of a key, or of a recently checked token; None for any other secret."""
         if not self.required:
             return NOBODY
         if self._tokens is not None and _looks_like_token(secret):
@@ -61,16 +61,16 @@ class Callers:
         return find_key(self._keys, secret)
 
     async def check(self, secret: bytes) -> Caller | None:
-        """Return the bearer of a token; None for what is none.
+        """Return the bearer of a token; None if the secret does not look like a token.
 
-        Raises TokenError for a token that is refused, UnavailableError where it cannot be checked now.
+        Raises TokenError for a refused token, UnavailableError if it cannot be checked now.
         """
         if self._tokens is None or not _looks_like_token(secret):
             return None
         return await self._tokens.check(secret)
 
     async def refusal(self, secret: bytes, role: Role, clock: Clock = wall_clock) -> str:
-        """Return why a caller may not do what takes a role; empty where it may."""
+        """Return why a caller lacks a role; empty if it has the role."""
         try:
             caller = self.known(secret) or await self.check(secret)
         except EncoreError as error:
@@ -78,7 +78,7 @@ class Callers:
         return caller.refusal(role, clock()) if caller else self.wanted
 
     def refusal_now(self, secret: bytes, role: Role, clock: Clock = wall_clock) -> str:
-        """Return why a caller may not do what takes a role, for servers without an event loop; empty where it may."""
+        """Do as `refusal`, for servers without an event loop."""
         caller: Caller | None
         try:
             caller = self.known(secret)
@@ -90,12 +90,12 @@ class Callers:
 
     @property
     def wanted(self) -> str:
-        """What a caller who sends nothing is told."""
+        """The message for a caller who sends no key."""
         if self._tokens is None:
             return "a valid API key is needed"
         return "a token of the server's issuer is needed" + (", or a valid API key" if self._keys else "")
 
 
 def _looks_like_token(secret: bytes) -> bool:
-    """Return whether this has a token's form (RFC 7515), three parts between dots: no key of ours has a dot."""
+    """Return whether a secret has the form of a token (RFC 7515), three parts between dots; keys have no dots."""
     return secret.count(b".") == 2

@@ -1,8 +1,8 @@
-"""Checks of Host and Origin: the names that a server answers to, and the sites whose pages may use it.
+"""Checks of Host and Origin: the names that a server accepts, and the sites whose pages may use it.
 
 A page of another site can resolve its own name to this machine (DNS rebinding): the browser then sends that name as
 Host. It can also send requests here: the browser then names the page's site in Origin, Referer or Sec-Fetch-Site. A
-page of another port is another site's.
+page at another port belongs to another site.
 """
 
 import re
@@ -26,17 +26,17 @@ _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 class Doors:
-    """The allowed values of Host and Origin. `names` are the server's beside its address, each with a port or for any.
+    """The allowed values of Host and Origin. `names` are the server's, beside its address; each may have a port.
 
-    With `any_name` every Host is allowed over a network: callers send a key, which no page of another site has. Over
-    loopback Host must be this machine's name or one of `names`, with the server's port.
+    With `any_name`, every Host is allowed over a network, since callers send a key, which pages of other sites lack.
+    Over loopback, Host must be this machine's name or one of `names`, with the server's port.
     """
 
     def __init__(self, names: Sequence[str] = (), origins: Sequence[str] = (), *, any_name: bool = False) -> None:
         self._names = frozenset(name.lower() for name in names)
         self._origins = frozenset(origin.lower() for origin in origins)
         self._any_name = any_name and not names
-        self._knows = lru_cache(maxsize=256)(self._is_known)  # almost all requests say one of a few names
+        self._accepts = lru_cache(maxsize=256)(self._is_own_host)  # almost all requests name one of a few hosts
 
     @classmethod
     def of(cls, settings: Settings) -> "Doors":
@@ -56,16 +56,16 @@ class Doors:
         if hosts != 1:
             if hosts or scope["http_version"] != "1.0":
                 return problem(400, "a request names its host once, in the header Host")
-        elif not self._knows(host, tuple(scope["server"] or ()), scope["scheme"]):
-            named = host.decode("ascii", "replace")[:100]
-            return problem(403, f"this server is not {named}; ENCORE_HOSTS says what names it has beside its address")
+        elif not self._accepts(host, tuple(scope["server"] or ()), scope["scheme"]):
+            shown = host.decode("ascii", "replace")[:100]
+            return problem(403, f"this server is not {shown}; ENCORE_HOSTS says what names it has beside its address")
         if origin and not self._is_allowed(origin, host):
-            named = origin.decode("ascii", "replace")[:100]
-            return problem(403, f"pages of {named} may not ask here; ENCORE_CORS names origins whose pages may")
+            shown = origin.decode("ascii", "replace")[:100]
+            return problem(403, f"pages of {shown} may not ask here; ENCORE_CORS names origins whose pages may")
         return None
 
     def is_own(self, origin: bytes, host: bytes) -> bool:
-        """Return whether an origin is the server's own, requested under the name `host`."""
+        """Return whether an origin is that of the server, requested under the name `host`."""
         try:
             return urlsplit(origin.decode("latin-1")).netloc.lower() == host.decode("latin-1").lower() != ""
         except ValueError:
@@ -75,17 +75,17 @@ class Doors:
         return self.is_own(origin, host) or origin.decode("latin-1").lower() in self._origins
 
     def is_from_elsewhere(self, scope: Scope) -> bool:
-        """Return whether a page of another site, not one of ENCORE_CORS, made the browser send the request."""
-        told = {name: value for name, value in scope["headers"] if name in _TELLING}
-        origin = told.get(b"origin")
+        """Return whether the page of another site, outside of ENCORE_CORS, made the browser send the request."""
+        headers = {name: value for name, value in scope["headers"] if name in _ORIGIN_HEADERS}
+        origin = headers.get(b"origin")
         if origin:
-            return not self._is_allowed(origin, told.get(b"host", b""))
-        if told.get(b"sec-fetch-site", b"none") not in {b"none", b"same-origin"}:
+            return not self._is_allowed(origin, headers.get(b"host", b""))
+        if headers.get(b"sec-fetch-site", b"none") not in {b"none", b"same-origin"}:
             return True
-        referer = told.get(b"referer", b"")
-        return referer != b"" and not self.is_own(referer, told.get(b"host", b""))
+        referer = headers.get(b"referer", b"")
+        return referer != b"" and not self.is_own(referer, headers.get(b"host", b""))
 
-    def _is_known(self, host: bytes, server: tuple[str, int | None] | tuple[()], scheme: str) -> bool:
+    def _is_own_host(self, host: bytes, server: tuple[str, int | None] | tuple[()], scheme: str) -> bool:
         match = _HOST.fullmatch(host.decode("latin-1").lower())
         if match is None:
             return False
@@ -93,16 +93,16 @@ class Doors:
         if name in self._names or f"{name}:{port}" in self._names:
             return True
         bare = name.strip("[]")
-        here, here_port = server or ("", None)
-        if here_port is None:  # a socket of the file system, which no browser reaches
+        own, own_port = server or ("", None)
+        if own_port is None:  # a Unix socket, which browsers cannot reach
             return True
-        if is_loopback(here) or not is_address(here):
-            return port == here_port and (bare == here or (is_loopback(here) and (is_loopback(bare) or bare in _ANY)))
+        if is_loopback(own) or not is_address(own):
+            return port == own_port and (bare == own or (is_loopback(own) and (is_loopback(bare) or bare in _ANY)))
         return self._any_name or is_address(bare) or bare == "localhost"
 
 
 class BehindDoors:
-    """ASGI middleware that refuses what doors refuse, WebSockets too."""
+    """ASGI middleware that applies `Doors` to requests and WebSockets."""
 
     def __init__(self, app: ASGIApp, doors: Doors) -> None:
         self._app = app
@@ -116,14 +116,14 @@ class BehindDoors:
         elif scope["type"] == "http":
             await refusal(scope, receive, send)
         else:
-            await send({"type": "websocket.close", "code": 1008})  # before it is accepted: 403
+            await send({"type": "websocket.close", "code": 1008})  # before acceptance, this is a 403
 
 
-_TELLING = frozenset({b"host", b"origin", b"referer", b"sec-fetch-site"})
+_ORIGIN_HEADERS = frozenset({b"host", b"origin", b"referer", b"sec-fetch-site"})
 
 
 def refuse_open_doors(settings: Settings, variable: str, host: str, what: str) -> None:
-    """Raise ConfigurationError where `what` would listen for other machines without requiring a key."""
+    """Raise ConfigurationError if `what` would listen for other machines without requiring a key."""
     if settings.asks_who or settings.api_open or is_loopback(host):
         return
     raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""The outermost layer of every request: its id, duration, size limit, and headers with versions."""
+"""The outermost layer of every request: request id, duration, size limit, and headers with versions."""
 
 import logging
 import re
@@ -23,7 +23,7 @@ MAX_BODY = 2 * 1024 * 1024
 """The largest body of a request, in bytes. A batch of 1,000 rows is at most 1.6 MB."""
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
-"""The id of the request that is being answered."""
+"""The id of the current request."""
 
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -48,17 +48,17 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         began = perf_counter()
-        given, length, chunked = b"", 0, False
+        sent_id, length, chunked = b"", 0, False
         for name, value in scope["headers"]:
             if name == b"x-request-id":
-                given = value
+                sent_id = value
             elif name == b"content-length":
                 length = int(value) if value.isdigit() else MAX_BODY + 1
             elif name == b"transfer-encoding":
                 chunked = True
-        own = given if _ID.fullmatch(given) else b"%016x" % getrandbits(64)
-        request_id.set(own.decode())
-        parts: Parts | None = getattr(scope["app"].state, "parts", None)  # None: it has not started
+        own_id = sent_id if _ID.fullmatch(sent_id) else b"%016x" % getrandbits(64)
+        request_id.set(own_id.decode())
+        parts: Parts | None = getattr(scope["app"].state, "parts", None)  # None before the app has started
         scope[PARTS] = parts
         status = 0
         scope, send = _as_get(scope, send)
@@ -67,7 +67,7 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", own), *_versions(parts)]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", own_id), *_versions(parts)]
             await send(message)
 
         try:
@@ -80,7 +80,7 @@ class Envelope:
         except Exception:
             _log.exception("an error in the server")
             if status:
-                raise  # the answer has begun, so the connection can only be closed
+                raise  # the answer has started, so the connection can only be closed
             await problem(500, "an error in the server; its log says more")(scope, receive, answer)
         finally:
             if parts is not None:

@@ -19,20 +19,20 @@ from server.audit_log.changes import Asker
 __all__ = ["CALLER", "Guard", "admins_only", "operators_only"]
 
 CALLER = "encore.caller"
-"""The entry of a request's scope that holds its caller; None where one is required and missing."""
+"""The entry of a request's scope that holds its caller; None if one is required and missing."""
 
 _OPEN = frozenset({"/health", "/health/live", "/health/ready", "/docs", "/openapi.json"})
 """Paths that need no key: health, and the API's description."""
 
 _SCORING = frozenset({"/predict", "/predict/batch", "/rank"})
-"""Paths for which the role `score` is enough."""
+"""Paths for which the role `score` suffices."""
 
 _OPEN_FOLDER = "/docs/"
 """The files of the page `/docs`."""
 
 
 class Guard:
-    """Checks callers and rate limits. `clock` says which keys and tokens have ended."""
+    """Checks callers and rate limits. `clock` decides which keys and tokens have expired."""
 
     def __init__(self, callers: Callers, doors: Doors, clock: Clock = wall_clock) -> None:
         self._callers = callers
@@ -60,8 +60,8 @@ class Guard:
             return None
         if caller is None or caller.has_ended(self._clock()):
             why = caller.refusal("score", self._clock()) if caller else why
-            told = f"{why}, in the header X-API-Key or as Authorization: Bearer"
-            return problem(401, told, headers={"WWW-Authenticate": "Bearer"})
+            message = f"{why}, in the header X-API-Key or as Authorization: Bearer"
+            return problem(401, message, headers={"WWW-Authenticate": "Bearer"})
         needs: Role = "score" if path in _SCORING else "read"
         why = caller.refusal(needs, self._clock())
         if why:
@@ -69,7 +69,7 @@ class Guard:
         parts: Parts | None = getattr(scope["app"].state, "parts", None)
         wait_s = 0.0
         if parts is not None and parts.rate_limit is not None:
-            with suppress(UnavailableError):  # without Redis nothing is limited; routes that need it answer 503
+            with suppress(UnavailableError):  # no limits without Redis; routes that need it answer 503
                 wait_s = await parts.rate_limit.wait_s(caller.name)
         if wait_s <= 0:
             return None
@@ -82,20 +82,20 @@ class Guard:
 
 
 async def operators_only(request: Request) -> Asker:
-    """Return who changes something; refuse, with 403, who has not at least the role `operate`."""
+    """Return who asks, for the audit log; raise a 403 without at least the role `operate`."""
     return _require(request, "operate")
 
 
 async def admins_only(request: Request) -> Asker:
-    """Return who asks; refuse, with 403, who has not the role `admin`."""
+    """Return who asks, for the audit log; raise a 403 without the role `admin`."""
     return _require(request, "admin")
 
 
 def _require(request: Request, role: Role) -> Asker:
-    """Return who asks, as the audit log names it, if its role is at least this one.
+    """Return who asks, as named in the audit log; raise a 403 without at least this role.
 
-    Where nobody has to say who it is, that is the bearer of the key in the home's `run/admin.key`. A loopback address
-    proves nothing: a proxy or a tunnel on this machine forwards requests from anywhere.
+    If callers need not authenticate, only the bearer of the key in the home's `run/admin.key` passes. A loopback
+    address proves nothing, since a proxy or a tunnel on this machine forwards requests from anywhere.
     """
     caller: Caller = request.scope.get(CALLER) or NOBODY
     if caller is NOBODY:
@@ -109,8 +109,8 @@ def _require(request: Request, role: Role) -> Asker:
         )
     if why := caller.refusal(role, wall_clock()):
         raise HTTPException(403, why)
-    who = caller.name if caller.name.startswith("oidc:") else f"key {caller.name}"
-    return Asker(who, f"{request.method} {request.scope['route'].path}")
+    asker_name = caller.name if caller.name.startswith("oidc:") else f"key {caller.name}"
+    return Asker(asker_name, f"{request.method} {request.scope['route'].path}")
 
 
 def _is_open(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""The public keys of an OpenID Connect issuer: had when first needed, and again when a token names one that is new."""
+"""The public keys of an OpenID Connect issuer, fetched on first use, and again when a token names an unknown key."""
 
 import asyncio
 import json
@@ -23,68 +23,68 @@ _TIMEOUT_S = 5.0
 _MOST_BYTES = 512 * 1024
 _MOST_KEYS = 100
 _PAUSE_S = 10.0
-"""Between one look and the next, whatever callers send; a failed look counts."""
+"""The shortest interval of fetches, s, whatever callers send; a failed fetch counts."""
 
 _FRESH_S, _STALE_S = 3600.0, 24 * 3600.0
-"""Keys are had anew after an hour; where that fails they hold for a day: a key that was withdrawn is one no more."""
+"""Ages of keys, s: they are fetched again after an hour, and expire after a day, since a key may be withdrawn."""
 
 
 class KeySet:
-    """The keys of one issuer, by id. One look at a time, and few looks, whatever tokens callers invent."""
+    """The keys of one issuer, by id. Fetches are not concurrent, and are few, whatever tokens callers invent."""
 
     def __init__(self, oidc: Oidc) -> None:
         self._oidc = oidc
         self._keys: list[dict[str, Any]] = []
-        self._had_s = float("-inf")
-        self._looked_s = float("-inf")
+        self._fetched_s = float("-inf")
+        self._tried_s = float("-inf")
         self._failure = ""
-        self._looking: asyncio.Task[None] | None = None
+        self._fetching: asyncio.Task[None] | None = None
 
     def find(self, kid: str | None) -> dict[str, Any] | None:
-        """Return the key of an id, or the only one where a token names none; None where there is no such key."""
+        """Return the key with an id, or the only key if a token names none; None if there is no such key."""
         if kid is None:
             return self._keys[0] if len(self._keys) == 1 else None
         return next((key for key in self._keys if key.get("kid") == kid), None)
 
     async def refresh(self, kid: str | None) -> None:
-        """Have the keys anew, if they are old or lack this one and it is not too soon.
+        """Fetch the keys if they are old or lack this one, unless the last attempt was too recent.
 
-        Raises UnavailableError where there are none that hold.
+        Raises UnavailableError if there are no unexpired keys.
         """
         if self._is_due(kid):
-            if self._looking is None:
-                self._looking = asyncio.ensure_future(run_sync(self._look))
-                self._looking.add_done_callback(self._looked)
-            await asyncio.shield(self._looking)
+            if self._fetching is None:
+                self._fetching = asyncio.ensure_future(run_sync(self._fetch_keys))
+                self._fetching.add_done_callback(self._on_fetched)
+            await asyncio.shield(self._fetching)
         self._require()
 
     def refresh_now(self, kid: str | None) -> None:
         """Do as `refresh`, for callers without an event loop."""
         if self._is_due(kid):
-            self._look()
+            self._fetch_keys()
         self._require()
 
-    def _looked(self, _: object) -> None:
-        self._looking = None
+    def _on_fetched(self, _: object) -> None:
+        self._fetching = None
 
     def _is_due(self, kid: str | None) -> bool:
         now = monotonic()
-        lacks = now - self._had_s > _FRESH_S or self.find(kid) is None
-        return lacks and now - self._looked_s > _PAUSE_S
+        is_needed = now - self._fetched_s > _FRESH_S or self.find(kid) is None
+        return is_needed and now - self._tried_s > _PAUSE_S
 
     def _require(self) -> None:
-        if monotonic() - self._had_s > _STALE_S:
+        if monotonic() - self._fetched_s > _STALE_S:
             self._keys = []
             raise UnavailableError(
                 f"tokens cannot be checked: {self._failure or 'the keys of their issuer are not known yet'}; the "
                 "server's ENCORE_OIDC_ISSUER and ENCORE_OIDC_KEYS say where they are"
             )
 
-    def _look(self) -> None:
-        self._looked_s = monotonic()
+    def _fetch_keys(self) -> None:
+        self._tried_s = monotonic()
         try:
-            found = self._fetch(self._place())
-            keys = found.get("keys") if isinstance(found, dict) else None
+            content = self._fetch(self._place())
+            keys = content.get("keys") if isinstance(content, dict) else None
             if not isinstance(keys, list):
                 raise ValueError("what is there is no set of keys (RFC 7517)")
             self._keys = [key for key in keys[:_MOST_KEYS] if isinstance(key, dict)]
@@ -92,7 +92,7 @@ class KeySet:
             self._failure = f"the keys of {self._oidc.issuer} cannot be had ({error})"
             _log.warning("%s", self._failure)
         else:
-            self._had_s, self._failure = monotonic(), ""
+            self._fetched_s, self._failure = monotonic(), ""
 
     def _place(self) -> str:
         if self._oidc.keys:
@@ -115,7 +115,7 @@ class KeySet:
 
 
 class _Straight(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: keys come from where the settings, or the issuer, say."""
+    """Follows no redirects: keys must come from the address in the settings or from the issuer."""
 
     def redirect_request(self, *_: Any) -> None:
-        """Return nothing, by which the redirect is an error."""
+        """Return None, which makes a redirect an error."""

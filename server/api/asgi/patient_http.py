@@ -1,8 +1,8 @@
-"""uvicorn's HTTP protocol with limits for time and size, and answers sent in one write.
+"""uvicorn's HTTP protocol with limits of time and size, and with answers sent in one write.
 
 A request that is not complete in time ends its connection, as does an answer that is not read in time. A request's
-head, trailers and chunk framing are bounded; uvicorn would buffer them without end. uvicorn writes head and body of an
-answer separately, each with a system call that costs a twentieth of an answer, and wakes the client twice.
+head, trailers and chunk framing are bounded, which uvicorn would buffer without a limit. uvicorn writes head and body
+of an answer separately: the second system call costs a twentieth of an answer, and wakes the client twice.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 __all__ = ["MAX_HEAD", "PATIENCE_S", "READ_PATIENCE_S", "PatientHttp"]
 
 PATIENCE_S = 15.0
-"""Time limit for receiving a request, s, from the connection or from its first byte on."""
+"""Time limit for receiving a request, s, counted from the connection or from its first byte."""
 
 READ_PATIENCE_S = 30.0
-"""Time limit, s, for a client to read what the system's buffers cannot hold of its answers."""
+"""Time limit, s, for a client to read the part of its answers that exceeds the system's buffers."""
 
 MAX_HEAD = 64 * 1024
 """Limit of a request's head, bytes: its first line and its headers."""
@@ -28,13 +28,13 @@ _MAX_LEFTOVER, _LEFTOVER_S = 1024 * 1024, 2.0
 
 
 class PatientHttp(HttpToolsProtocol):
-    """uvicorn's protocol, with a timer while a request is being received. One that arrives whole needs none."""
+    """uvicorn's protocol, with a timer while a request is being received. A request that arrives whole needs none."""
 
     _timer: asyncio.TimerHandle | None = None
     _reader_timer: asyncio.TimerHandle | None = None
-    _coming = True
+    _is_receiving = True
     _unframed = 0
-    """Bytes since the request's begin or the last piece of its body."""
+    """Bytes since the start of the request or the last piece of its body."""
     _chunk = 0
     """Bytes of the last read."""
     _refused = False
@@ -43,10 +43,10 @@ class PatientHttp(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """Start the timer of a new connection."""
-        transport.set_write_buffer_limits(high=0)  # calls `pause_writing` for every answer that is not sent at once
+        transport.set_write_buffer_limits(high=0)  # so that `pause_writing` is called for any unsent data
         self._joined = _Joined(transport, self.loop)
         super().connection_made(cast("asyncio.Transport", self._joined))
-        self._wait()
+        self._start_timer()
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes; start the timer if a request is incomplete."""
@@ -58,52 +58,52 @@ class PatientHttp(HttpToolsProtocol):
         self._chunk = len(data)
         self._unframed += len(data)
         super().data_received(data)
-        if self._coming and not self._refused:
+        if self._is_receiving and not self._refused:
             if self._unframed > MAX_HEAD:
                 self._refuse_size()
             elif self._timer is None:
-                self._wait()
+                self._start_timer()
 
     def on_message_begin(self) -> None:
-        """Restart the timer: a request has its own time, whatever the connection has waited."""
+        """Stop the connection's timer, since a request has its own time limit."""
         super().on_message_begin()
-        self._rest()  # a request has its own time limit, whatever the connection has waited
-        self._coming = True
+        self._stop_timer()
+        self._is_receiving = True
 
     def on_headers_complete(self) -> None:
         """Start the request, or refuse one whose head is too large."""
-        # One read may hold more than this head: count.
-        if max(self._unframed, self._chunk) > MAX_HEAD and self._head() > MAX_HEAD:
+        # One read may contain more than this head, so the head itself is measured.
+        if max(self._unframed, self._chunk) > MAX_HEAD and self._head_size() > MAX_HEAD:
             self._refuse_size()
-            raise ValueError("too large")  # which ends the parser
+            raise ValueError("too large")  # ends the parser
         self._unframed = 0
         super().on_headers_complete()
         if not self.parser.should_upgrade():
-            self.headers = []  # trailers are no headers of the request
+            self.headers = []  # so that trailers do not become headers of the request
 
     def on_body(self, body: bytes) -> None:
-        """Pass a piece of the body on."""
+        """Pass on a piece of the body."""
         self._unframed = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Stop the timer."""
         super().on_message_complete()
-        self._rest()
-        self._coming = False
+        self._stop_timer()
+        self._is_receiving = False
         self._unframed = 0
 
     def handle_websocket_upgrade(self) -> None:
-        """Stop the timer: the connection belongs to another protocol from now on."""
-        self._rest()
-        self._coming = False
+        """Stop the timer, since another protocol takes over the connection."""
+        self._stop_timer()
+        self._is_receiving = False
         super().handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse invalid HTTP, and end the connection; uvicorn calls this."""
         self._refuse(HTTPStatus.BAD_REQUEST, msg)
 
-    def _head(self) -> int:
+    def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _refuse_size(self) -> None:
@@ -111,23 +111,23 @@ class PatientHttp(HttpToolsProtocol):
         self._refuse(status, f"the first line and the headers of a request may have {MAX_HEAD:,} bytes together")
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer for the app, and end the connection.
+        """Send an error answer in the app's place, and end the connection.
 
-        Further input is discarded for a while: closing at once would reset the connection, and drop the answer.
+        Further input is discarded for a while, since closing at once would reset the connection and drop the answer.
         """
         if self._refused:
             return
         self._refused = True
-        self._rest()
+        self._stop_timer()
         cycle = self.cycle
-        if cycle is not None and not cycle.response_complete:  # this request's own, or one before it
+        if cycle is not None and not cycle.response_complete:  # of this request or an earlier one
             cycle.disconnected = True
             cycle.message_event.set()
             if cycle.response_started:
                 self.transport.close()
                 return
-        told = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
-        body = json.dumps(told).encode()
+        content = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
+        body = json.dumps(content).encode()
         head = f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
         head += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         self.transport.write(head.encode() + body)
@@ -142,39 +142,39 @@ class PatientHttp(HttpToolsProtocol):
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        """Start the timer of an answer that is not read at once."""
+        """Start the timer of an answer that is not read immediately."""
         super().pause_writing()
-        self._rest_reader()
+        self._stop_reader_timer()
         self._reader_timer = self.loop.call_later(READ_PATIENCE_S, self._joined.abort)
 
     def resume_writing(self) -> None:
-        """Stop that timer."""
+        """Stop the timer of the answer."""
         super().resume_writing()
-        self._rest_reader()
+        self._stop_reader_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timer."""
-        self._coming = False
-        self._rest()
-        self._rest_reader()
+        self._is_receiving = False
+        self._stop_timer()
+        self._stop_reader_timer()
         super().connection_lost(exc)
 
-    def _wait(self) -> None:
+    def _start_timer(self) -> None:
         self._timer = self.loop.call_later(PATIENCE_S, self.transport.close)
 
-    def _rest(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _rest_reader(self) -> None:
+    def _stop_reader_timer(self) -> None:
         if self._reader_timer is not None:
             self._reader_timer.cancel()
             self._reader_timer = None
 
 
 class _Joined:
-    """A transport that joins writes until `send`, or else until the event loop's turn ends."""
+    """A transport that joins writes until `send`, at the latest until the event loop's next turn."""
 
     def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport

@@ -29,9 +29,9 @@ class RateLimit:
         self._prefix = f"{project}:rate:".encode()
 
     async def wait_s(self, caller: str) -> float:
-        """Return 0 if the caller may ask now, which counts.
+        """Return 0 if the caller may send a request now, which then counts; otherwise the seconds to wait.
 
-        Else the seconds to wait. Raises UnavailableError without Redis.
+        Raises UnavailableError without Redis.
         """
         key = self._prefix + caller.encode()
         wait_us = await self._states.run(key, "EVAL", _TAKE, 1, key, self._step_us, self._burst_us)

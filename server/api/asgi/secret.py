@@ -6,7 +6,7 @@ __all__ = ["secret_of"]
 
 
 def secret_of(scope: Scope) -> bytes:
-    """Return the key in a request's headers, or nothing. No page of another site can add these headers."""
+    """Return the key in a request's headers; empty if there is none. Pages of other sites cannot set these headers."""
     for name, value in scope["headers"]:
         if name == b"x-api-key":
             return bytes(value)

@@ -23,16 +23,16 @@ _ALGORITHMS = {
     "EC P-521": frozenset({"ES512"}),
     "OKP Ed25519": frozenset({"EdDSA"}),
 }
-"""What a key may sign by: its kind decides, not the token. There is no `none`, and no secret that two share."""
+"""The signature algorithms by kind of key. The key decides, not the token; `none` and shared secrets are excluded."""
 
 _LEAST_RSA_BITS = 2048
 
 _LONGEST = 8 * 1024
-"""Bytes of a token."""
+"""The largest token, bytes."""
 
 _MOST_KEPT = 4096
 _KEPT_US = 300 * MICROS
-"""Tokens that are known, and how long one is before it is checked again: a key may be withdrawn meanwhile."""
+"""The most cached tokens, and the age, µs, after which one is checked again, since a key may be withdrawn."""
 
 _LONGEST_NAME = 100
 
@@ -44,18 +44,18 @@ class Tokens:
         self._oidc = oidc
         self._clock = clock
         self._keys = KeySet(oidc)
-        self._known = OrderedDict[bytes, tuple[int, Bearer]]()
+        self._cache = OrderedDict[bytes, tuple[int, Bearer]]()
 
     def known(self, token: bytes) -> Bearer | None:
-        """Return the bearer of a token that was checked lately."""
-        kept = self._known.get(sha256(token).digest())
-        return kept[1] if kept is not None and self._clock() < kept[0] else None
+        """Return the bearer of a recently checked token; None for any other."""
+        cached = self._cache.get(sha256(token).digest())
+        return cached[1] if cached is not None and self._clock() < cached[0] else None
 
     async def check(self, token: bytes) -> Bearer:
         """Return the bearer of a token.
 
-        Raises TokenError where it is none of this issuer for this server now, UnavailableError where that cannot be
-        told.
+        Raises TokenError if it is not a valid token of this issuer for this server, UnavailableError if that cannot be
+        checked.
         """
         header = _header_of(token)
         await self._keys.refresh(header.get("kid"))
@@ -76,7 +76,7 @@ class Tokens:
                 algorithms=[header["alg"]],
                 audience=oidc.audience,
                 issuer=oidc.issuer,
-                # Times are compared below, by the clock that everything here goes by.
+                # Times are compared below, by this object's clock.
                 options={
                     "require": ["exp", "iss", "aud", "sub"],
                     "verify_exp": False,
@@ -93,22 +93,22 @@ class Tokens:
         for name in ("nbf", "iat"):
             if name in claims and _time(claims, name) > now + SKEW_US:
                 raise TokenError(f"the token of {bearer.name} is of the future ({name}); look at both clocks")
-        self._known[sha256(token).digest()] = min(now + _KEPT_US, bearer.until_us + SKEW_US), bearer
-        while len(self._known) > _MOST_KEPT:
-            self._known.popitem(last=False)
+        self._cache[sha256(token).digest()] = min(now + _KEPT_US, bearer.until_us + SKEW_US), bearer
+        while len(self._cache) > _MOST_KEPT:
+            self._cache.popitem(last=False)
         return bearer
 
     def _bearer(self, claims: Mapping[str, Any]) -> Bearer:
         oidc = self._oidc
         names = _names(_claim(claims, oidc.claim))
-        told = f"its claim {oidc.claim} holds {printable(', '.join(names) or 'nothing', 200)}"
-        told += f"; this server knows {', '.join(oidc.roles)}"
+        described = f"its claim {oidc.claim} holds {printable(', '.join(names) or 'nothing', 200)}"
+        described += f"; this server knows {', '.join(oidc.roles)}"
         name = f"oidc:{printable(claims['sub'], _LONGEST_NAME)}"
-        return Bearer(name, highest_role(names, oidc.roles), _time(claims, "exp"), told)
+        return Bearer(name, highest_role(names, oidc.roles), _time(claims, "exp"), described)
 
 
 def _header_of(token: bytes) -> Mapping[str, Any]:
-    """Return what a token says of its signature, before anything of it is believed."""
+    """Return the header of a token, unverified."""
     if len(token) > _LONGEST:
         raise TokenError(f"a token may have {_LONGEST:,} bytes")
     try:
@@ -119,36 +119,36 @@ def _header_of(token: bytes) -> Mapping[str, Any]:
 
 
 def _key_for(header: Mapping[str, Any], key: Mapping[str, Any] | None) -> Any:
-    """Return the public key that a token names, for the algorithm that it names and no other."""
-    named = printable(header.get("kid") or "the only one", 100)
+    """Return the public key that a token names, for the algorithm that it names only."""
+    key_name = printable(header.get("kid") or "the only one", 100)
     if key is None:
-        raise TokenError(f"the token is not accepted: its issuer has no key {named}")
+        raise TokenError(f"the token is not accepted: its issuer has no key {key_name}")
     kind = f"{key.get('kty')} {key['crv']}" if "crv" in key else str(key.get("kty"))
     algorithm = header.get("alg")
     allowed = _ALGORITHMS.get(kind, frozenset())
     if algorithm not in allowed or key.get("alg", algorithm) != algorithm or key.get("use", "sig") != "sig":
-        raise TokenError(f"the token is not accepted: it is not signed as its issuer's key {named} signs")
-    found = jwt.PyJWK(dict(key), algorithm).key
-    if kind == "RSA" and found.key_size < _LEAST_RSA_BITS:
-        raise TokenError(f"the token is not accepted: its issuer's key {named} has less than {_LEAST_RSA_BITS} bits")
-    return found
+        raise TokenError(f"the token is not accepted: it is not signed as its issuer's key {key_name} signs")
+    public_key = jwt.PyJWK(dict(key), algorithm).key
+    if kind == "RSA" and public_key.key_size < _LEAST_RSA_BITS:
+        raise TokenError(f"the token is not accepted: its issuer's key {key_name} has less than {_LEAST_RSA_BITS} bits")
+    return public_key
 
 
 def _claim(claims: Mapping[str, Any], name: str) -> Any:
-    """Return a claim by its name, or by a path of names with dots between."""
+    """Return a claim by its name, or by a dotted path of names."""
     if name in claims:
         return claims[name]
-    found: Any = claims
+    value: Any = claims
     for part in name.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
-def _names(claimed: Any) -> list[str]:
-    """Return the names in a claim: a list, or a text with spaces between, as scopes are written."""
-    if isinstance(claimed, str):
-        return claimed.split()
-    return [one for one in claimed if isinstance(one, str)] if isinstance(claimed, list) else []
+def _names(value: Any) -> list[str]:
+    """Return the names in a claim: a list, or a text separated by spaces, like scopes."""
+    if isinstance(value, str):
+        return value.split()
+    return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
 
 
 def _time(claims: Mapping[str, Any], name: str) -> int:

@@ -52,7 +52,5 @@ class Changes(BaseModel):
 )
 def audit_log(parts: PartsDep, last: Annotated[int, Query(ge=1, le=1000)] = 100) -> Changes:
     """Who changed what of this home, as `encore audit-log` shows."""
-    found = parts.audit_log.read(last)
-    return Changes(
-        entries=[Change(**msgspec.to_builtins(entry)) for entry in found.entries], unreadable=found.unreadable
-    )
+    log = parts.audit_log.read(last)
+    return Changes(entries=[Change(**msgspec.to_builtins(entry)) for entry in log.entries], unreadable=log.unreadable)

@@ -1,4 +1,4 @@
-"""The page that describes the API. All that it loads is served here (Swagger UI, vendored)."""
+"""The page that documents the API. All of its files are served here (Swagger UI, vendored)."""
 
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,7 @@ router = APIRouter(include_in_schema=False)
 
 _FOLDER = Path(__file__).parents[1] / "swagger_ui"
 
-# Addresses are relative: the page works under a prefix too.
+# Addresses are relative, so that the page works under a prefix too.
 _PAGE = """\
 <!doctype html>
 <html lang="en">

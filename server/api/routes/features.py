@@ -39,8 +39,8 @@ async def features(
     if product_id is not None:
         product = {"product_id": product_id}
         keys += [_key(parts, product), _key(parts, named | product)]
-    known = await _known(parts, keys, as_of, f"user {user_id}")
-    return FeaturesAnswer(user_id=user_id, product_id=product_id, **known)
+    answer = await _read_features(parts, keys, as_of, f"user {user_id}")
+    return FeaturesAnswer(user_id=user_id, product_id=product_id, **answer)
 
 
 @router.get("/products/{product_id:path}/features")
@@ -48,18 +48,19 @@ async def product_features(
     product_id: Annotated[EntityId, Path(examples=["coffee-3"])], parts: PartsDep, as_of: _AsOf = None
 ) -> ProductFeaturesAnswer:
     """A product's features as of now."""
-    known = await _known(parts, [_key(parts, {"product_id": product_id})], as_of, f"product {product_id}")
-    return ProductFeaturesAnswer(product_id=product_id, **known)
+    answer = await _read_features(parts, [_key(parts, {"product_id": product_id})], as_of, f"product {product_id}")
+    return ProductFeaturesAnswer(product_id=product_id, **answer)
 
 
 def _key(parts: Parts, named: dict[str, str]) -> EntityKey:
-    """Return the key of the entity that these columns name; 404, with where to ask, where the project has none."""
+    """Return the key of the entity with these key columns. Raises a 404, naming alternatives, if there is none."""
     schema = parts.plan.schema
     entity = schema.keyed_by(named)
     if entity is None:
-        there = ", ".join(f"{one.name} ({', '.join(one.join_keys)})" for one in schema.entities)
+        others = ", ".join(f"{other.name} ({', '.join(other.join_keys)})" for other in schema.entities)
         raise HTTPException(
-            404, f"this project has no entity of {', '.join(named)}: ask `/entities/.../features?key=...` of {there}"
+            404,
+            f"this project has no entity of {', '.join(named)}: ask `/entities/.../features?key=...` of {others}",
         )
     return EntityKey(entity.name, tuple(named[key] for key in entity.join_keys))
 
@@ -82,33 +83,36 @@ async def entity_features(
     as_of: _AsOf = None,
 ) -> EntityFeaturesAnswer:
     """An entity's features as of now: of a user, a product, a category, or whatever the schema declares."""
-    declared = {one.name: one for one in parts.plan.schema.entities}
+    declared = {entity_type.name: entity_type for entity_type in parts.plan.schema.entities}
     if entity not in declared:
         raise HTTPException(404, f"no entity is called {entity}; there are {', '.join(declared)}")
     columns = declared[entity].join_keys
     if len(key) != len(columns):
-        told = f"{entity} has the keys {', '.join(columns)}: give `key` once for each, in this order"
-        raise RequestValidationError([{"loc": ("query", "key"), "msg": told, "type": "keys"}])
-    known = await _known(parts, [EntityKey(entity, tuple(key))], as_of, f"{entity} {' '.join(key)}")
-    return EntityFeaturesAnswer(entity=entity, key=dict(zip(columns, key, strict=True)), **known)
+        message = f"{entity} has the keys {', '.join(columns)}: give `key` once for each, in this order"
+        raise RequestValidationError([{"loc": ("query", "key"), "msg": message, "type": "keys"}])
+    answer = await _read_features(parts, [EntityKey(entity, tuple(key))], as_of, f"{entity} {' '.join(key)}")
+    return EntityFeaturesAnswer(entity=entity, key=dict(zip(columns, key, strict=True)), **answer)
 
 
-async def _known(parts: Parts, keys: Sequence[EntityKey], as_of: datetime | None, who: str) -> dict[str, Any]:
-    """Return the features of the entities; 404 where the first, `who`, has no events."""
+async def _read_features(parts: Parts, keys: Sequence[EntityKey], as_of: datetime | None, who: str) -> dict[str, Any]:
+    """Return the features of the entities, as fields of an answer. Raises a 404 if the first, `who`, has no events."""
     as_of_us = None if as_of is None else to_micros(as_of)
     snapshot = await read_snapshot(parts.reader, parts.clock, keys, as_of_us)
-    if not snapshot.known[0].seen:
+    if not snapshot.entities[0].seen:
         raise HTTPException(404, f"nobody has seen {who}")
     features = {
         name: value
-        for entity in snapshot.known
+        for entity in snapshot.entities
         for name, value in zip(entity.names, entity.values(snapshot.at_us), strict=True)
     }
-    seen = {entity.key.entity: entity.last_event if entity.seen else None for entity in snapshot.known}
-    ages = {entity: None if last is None else max(0, snapshot.at_us - last) / MICROS for entity, last in seen.items()}
+    newest = {entity.key.entity: entity.last_event if entity.seen else None for entity in snapshot.entities}
+    ages = {
+        entity: None if last_us is None else max(0, snapshot.at_us - last_us) / MICROS
+        for entity, last_us in newest.items()
+    }
     return {
         "timestamp": from_micros(snapshot.at_us),
         "features": features,
-        "last_event": {entity: None if last is None else from_micros(last) for entity, last in seen.items()},
+        "last_event": {entity: None if last_us is None else from_micros(last_us) for entity, last_us in newest.items()},
         "age_seconds": ages,
     }

@@ -67,7 +67,7 @@ def ready(parts: PartsDep) -> Liveness:
 
 
 def _redis(parts: Parts) -> tuple[RedisHealth, list[str], list[str]]:
-    """Whether Redis answers, what is wrong with stream and store, and entities that cannot be vouched for."""
+    """Return whether Redis answers, the problems of stream and store, and entities that may lack states."""
     try:
         look = parts.watch.look()
     except UnavailableError as error:

@@ -20,23 +20,23 @@ router = APIRouter(tags=["operation"])
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 def metrics(parts: PartsDep) -> Response:
     """Metrics in Prometheus' text format."""
-    found = CollectorRegistry()
-    found.register(_Scrape(parts))
+    scraped = CollectorRegistry()
+    scraped.register(_Scrape(parts))
     return Response(
-        generate_latest(parts.telemetry.registry()) + generate_latest(found), media_type=CONTENT_TYPE_LATEST
+        generate_latest(parts.telemetry.registry()) + generate_latest(scraped), media_type=CONTENT_TYPE_LATEST
     )
 
 
 class _Scrape(Collector):
-    """Metrics read at scrape time: of the predictions topic, Redis, and the last audit."""
+    """Metrics collected at scrape time: of the predictions topic, Redis, and the last audit."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
     def collect(self) -> Iterator[Metric]:
-        kept = self._parts.predictions.counts()
-        yield CounterMetricFamily("encore_predictions_sent", "Predictions that the topic took.", kept.sent)
-        yield CounterMetricFamily("encore_predictions_dropped", "Predictions that it did not take.", kept.dropped)
+        counts = self._parts.predictions.counts()
+        yield CounterMetricFamily("encore_predictions_sent", "Predictions that the topic took.", counts.sent)
+        yield CounterMetricFamily("encore_predictions_dropped", "Predictions that it did not take.", counts.dropped)
         try:
             look, audit = self._parts.watch.look(), self._parts.last_audit()
         except UnavailableError:

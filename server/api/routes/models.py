@@ -1,4 +1,4 @@
-"""Model routes: the model that answers, versions, live quality, and changing which version answers."""
+"""Model routes: the model in use, versions, live quality, and changes of aliases."""
 
 from typing import Annotated, Any, Literal
 
@@ -112,7 +112,7 @@ _TARGET = Path(pattern=r"^[a-z][a-z0-9_]{0,63}$", examples=["repeat_purchase"])
 _Target = Annotated[str, _TARGET]
 _NOT_THERE: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "There is no such model"}}
 _By = Annotated[Asker, Depends(operators_only)]
-"""Who changes something: an operator."""
+"""The operator who makes a change."""
 
 _CHANGES: dict[int | str, dict[str, Any]] = {
     **_NOT_THERE,
@@ -157,9 +157,9 @@ def model_report(target: _Target, version: str, parts: PartsDep) -> ModelReport:
         metadata = parts.registry.metadata(target, version)
     except (ModelError, UnavailableError) as error:
         raise HTTPException(404, str(error)) from error
-    found = msgspec.to_builtins(metadata)
+    report = msgspec.to_builtins(metadata)
     return ModelReport(
-        target=target, version=metadata.version, aliases=_aliases(parts, target, metadata.version), report=found
+        target=target, version=metadata.version, aliases=_aliases(parts, target, metadata.version), report=report
     )
 
 
@@ -209,11 +209,11 @@ def drift(parts: PartsDep) -> QualityReport:
 async def _change(parts: Parts, by: Asker, target: str, command: list[str], *arguments: str) -> AliasChange:
     work = parts.model_work
     try:
-        done = await run_in_threadpool(work.run, ["model", *command, "--target", target], *arguments, by=by)
+        change = await run_in_threadpool(work.run, ["model", *command, "--target", target], *arguments, by=by)
     except CommandError as error:
-        refused = 404 if error.kind == UnknownVersionError.__name__ else 409
-        raise HTTPException(refused if error.exit_code == ExitCode.REFUSED else 503, str(error)) from error
-    return AliasChange(**done)
+        refusal_status = 404 if error.kind == UnknownVersionError.__name__ else 409
+        raise HTTPException(refusal_status if error.exit_code == ExitCode.REFUSED else 503, str(error)) from error
+    return AliasChange(**change)
 
 
 def _target(parts: Parts, target: str) -> TargetModels:

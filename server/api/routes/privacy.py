@@ -1,4 +1,4 @@
-"""Forgetting a person, as `encore forget` does it."""
+"""Deleting the data of a person, as `encore forget` does."""
 
 from typing import Annotated, Any
 
@@ -78,7 +78,7 @@ async def forget(asked: Forget, parts: PartsDep, by: Annotated[Asker, Depends(ad
     [(key, value)] = asked.person.items()
     command = ["forget", "--refuse-days", str(asked.refuse_days)]
     try:
-        done = await run_in_threadpool(parts.model_work.run, command, f"{key}={value}", by=by)
+        receipt = await run_in_threadpool(parts.model_work.run, command, f"{key}={value}", by=by)
     except CommandError as error:
         raise HTTPException(409 if error.exit_code == ExitCode.REFUSED else 503, str(error)) from error
-    return ForgetReceipt(**done)
+    return ForgetReceipt(**receipt)

@@ -19,7 +19,7 @@ __all__ = ["router_of"]
 
 
 def router_of(asking: Asking) -> APIRouter:
-    """Return the route for the questions of a schema."""
+    """Return the router with the route for the questions of a schema."""
     router = APIRouter(
         prefix="/predict",
         tags=["predict"],
@@ -36,21 +36,21 @@ def router_of(asking: Asking) -> APIRouter:
     return router
 
 
-async def _answer(asked: Any, question: Question, parts: Parts) -> dict[str, Any]:
-    _refuse_unknown(asked.features, parts.plan)
-    serving = parts.models.get(asked.target)
-    needed = serving.inputs
-    snapshot = await read_snapshot(parts.reader, parts.clock, needed.keys_of(question.named), question.as_of_us)
-    known = needed.of_entities(snapshot.known, snapshot.at_us)
+async def _answer(request: Any, question: Question, parts: Parts) -> dict[str, Any]:
+    _refuse_unknown(request.features, parts.plan)
+    serving = parts.models.get(request.target)
+    needs = serving.inputs
+    snapshot = await read_snapshot(parts.reader, parts.clock, needs.keys_of(question.named), question.as_of_us)
+    stored = needs.of_entities(snapshot.entities, snapshot.at_us)
 
     def inputs(chosen: dict[str, float | None]) -> tuple[Value, ...]:
-        """The model's, where features of the request follow from the others unless chosen themselves."""
-        values = tuple(chosen.get(name, value) for name, value in zip(needed.entity_names, known, strict=True))
-        values = needed.of_question(values, question.measures, snapshot.at_us)
+        """Return the model's inputs; features of the request are computed from the others unless chosen themselves."""
+        values = tuple(chosen.get(name, value) for name, value in zip(needs.entity_names, stored, strict=True))
+        values = needs.of_question(values, question.measures, snapshot.at_us)
         names = serving.predictor.features
         return tuple(chosen.get(name, value) for name, value in zip(names, values, strict=True))
 
-    rows = [inputs({}), inputs(asked.features)]
+    rows = [inputs({}), inputs(request.features)]
     confidences = serving.predictor.score(float32_rows(rows)).tolist()
     return {
         "hypothetical": True,

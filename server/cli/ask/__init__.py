@@ -1,1 +1,1 @@
-"""How a system is, and whether what it says is true."""
+"""How a system is, and whether its answers are true."""

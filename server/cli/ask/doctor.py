@@ -29,20 +29,21 @@ def doctor(
     """
     from server.doctor.doctor import examine  # noqa: PLC0415 - each command imports what it needs
 
-    found: list[Finding] = []
+    findings: list[Finding] = []
     with progress("doctor", as_json or not err.is_terminal) as tell:
         for finding in examine(sample):
-            found.append(finding)
+            findings.append(finding)
             tell(finding.about)
-    counts: Counter[str] = Counter(finding.level for finding in found)
+    counts: Counter[str] = Counter(finding.level for finding in findings)
     ok = not counts["fail"]
-    result = {"ok": ok, "counts": {level: counts[level] for level in _STYLES}, "findings": [f._asdict() for f in found]}
-    print_result(result, as_json, _view(found, counts), ok=ok)
+    rows = [finding._asdict() for finding in findings]
+    result = {"ok": ok, "counts": {level: counts[level] for level in _STYLES}, "findings": rows}
+    print_result(result, as_json, _view(findings, counts), ok=ok)
 
 
-def _view(found: "list[Finding]", counts: "Counter[str]") -> RenderableType:
+def _view(findings: "list[Finding]", counts: "Counter[str]") -> RenderableType:
     table = Table("", "what", "found", "what to do")
-    for one in found:
-        table.add_row(words(one.level, _STYLES[one.level]), one.about, one.found, one.advice)
+    for finding in findings:
+        table.add_row(words(finding.level, _STYLES[finding.level]), finding.about, finding.found, finding.advice)
     summed = ", ".join(f"{counts[level]} {level}" for level in _STYLES)
     return Group(table, words(summed, "red" if counts["fail"] else "yellow" if counts["warn"] else "green"))

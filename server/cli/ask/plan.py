@@ -59,16 +59,16 @@ def plan(  # noqa: PLR0917 - one per flag
     measured on. They are of the package's own shop.
     """
     settings = settings_in_home("plan --measure") if measure else read_settings()
-    costs, kept = _measured(settings, as_json) if measure else (unit_costs(settings), None)
-    told: dict[str, Any] = {"unit_costs": msgspec.to_builtins(costs)}
-    shown: list[RenderableType] = [_costs_view(costs, kept)] if measure else []
-    asked = {"user": users, "product": products, "user_product": pairs}
+    costs, costs_path = _measured(settings, as_json) if measure else (unit_costs(settings), None)
+    result: dict[str, Any] = {"unit_costs": msgspec.to_builtins(costs)}
+    parts: list[RenderableType] = [_costs_view(costs, costs_path)] if measure else []
+    counts = {"user": users, "product": products, "user_product": pairs}
     if events_per_second is not None and users is not None:
         load = Load.of(
             costs,
             events_per_second=events_per_second,
             requests_per_second=requests_per_second,
-            states={name: count for name, count in asked.items() if count is not None} | _states_of(states or ()),
+            states={name: count for name, count in counts.items() if count is not None} | _states_of(states or ()),
         )
         terms = Terms(
             headroom=headroom,
@@ -82,13 +82,14 @@ def plan(  # noqa: PLR0917 - one per flag
             storage_price=storage_price,
             disk_price=disk_price,
         )
-        found = plan_capacity(load, costs, terms)
-        told |= {"load": msgspec.to_builtins(load), "terms": msgspec.to_builtins(terms), **msgspec.to_builtins(found)}
-        told["cost"] = found.cost
-        shown.append(_view(found, costs, terms))
+        capacity = plan_capacity(load, costs, terms)
+        result |= {"load": msgspec.to_builtins(load), "terms": msgspec.to_builtins(terms)}
+        result |= msgspec.to_builtins(capacity)
+        result["cost"] = capacity.cost
+        parts.append(_view(capacity, costs, terms))
     elif not measure:
         raise ConfigurationError("encore plan: give at least --events-per-second and --users, or --measure")
-    print_result(told, as_json, Group(*shown))
+    print_result(result, as_json, Group(*parts))
 
 
 def _measured(settings: Settings, as_json: bool) -> "tuple[UnitCosts, Path]":
@@ -99,17 +100,17 @@ def _measured(settings: Settings, as_json: bool) -> "tuple[UnitCosts, Path]":
     return costs, keep_costs(settings, costs)
 
 
-def _states_of(given: Sequence[str]) -> dict[str, float]:
-    found = {}
-    for one in given:
-        entity, _, number = one.partition("=")
+def _states_of(texts: Sequence[str]) -> dict[str, float]:
+    counts = {}
+    for text in texts:
+        entity, _, number = text.partition("=")
         try:
-            found[entity] = float(number)
+            counts[entity] = float(number)
         except ValueError:
             raise ConfigurationError(
-                f"--states {one}: give an entity and a number, such as user_category=1e9"
+                f"--states {text}: give an entity and a number, such as user_category=1e9"
             ) from None
-    return found
+    return counts
 
 
 def _kept_days(settings: Settings) -> float:
@@ -117,29 +118,29 @@ def _kept_days(settings: Settings) -> float:
     return _TERMS.kept_days if kept_us is None else kept_us / DAY_US
 
 
-def _costs_view(costs: UnitCosts, kept: "Path | None") -> RenderableType:
+def _costs_view(costs: UnitCosts, path: "Path | None") -> RenderableType:
     table = Table("unit cost", "measured")
     for name, value in msgspec.to_builtins(costs).items():
         if isinstance(value, float):
             table.add_row(name.replace("_", " "), f"{value:,.1f} {'µs' if '_us' in name else 'B'}")
-    for entity, one in costs.states.items():
-        table.add_row(f"a state of {entity}", f"{one.bytes:,.0f} B (of {one.count:,})")
-    return Group(words(f"{costs.source}, {costs.events:,} events; kept in {kept}"), table)
+    for entity, cost in costs.states.items():
+        table.add_row(f"a state of {entity}", f"{cost.bytes:,.0f} B (of {cost.count:,})")
+    return Group(words(f"{costs.source}, {costs.events:,} events; kept in {path}"), table)
 
 
-def _view(found: CapacityPlan, costs: UnitCosts, terms: Terms) -> RenderableType:
+def _view(capacity: CapacityPlan, costs: UnitCosts, terms: Terms) -> RenderableType:
     table = Table("what", "needed", "a month", "computed from")
-    for need in found.needs:
+    for need in capacity.needs:
         cost = "" if need.cost is None else f"{need.cost:,.0f}"
         table.add_row(need.name, f"{_number(need.amount)} {need.unit}", cost, need.because)
-    table.add_row("all", "", f"{found.cost:,.0f}", _prices(terms), style="bold")
+    table.add_row("all", "", f"{capacity.cost:,.0f}", _prices(terms), style="bold")
     breaks = Table("where it breaks next", "this load fits", "because")
-    for one in found.breaks:
+    for limit in capacity.breaks:
         breaks.add_row(
-            one.what,
-            f"{one.times:,.0f} times" if one.times >= 10 else f"{one.times:.2g} times",
-            one.because,
-            style="red" if one.times < 1 else "",
+            limit.what,
+            f"{limit.times:,.0f} times" if limit.times >= 10 else f"{limit.times:.2g} times",
+            limit.because,
+            style="red" if limit.times < 1 else "",
         )
     return Group(words(f"unit costs: {costs.source}, {costs.events:,} events"), table, breaks)
 

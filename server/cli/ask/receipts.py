@@ -41,23 +41,25 @@ def replay(
         else:
             keep_new(settings, tell)
             answers = newest_answers(settings, last, target)
-        found = compute(settings, answers, tell)
-    same, other = sum(one.same for one in found), [one for one in found if not one.same]
-    shown = [words(f"{same:,} of {len(found):,} answers are the same to the last bit", "green" if not other else "")]
-    for one in found[:1] if len(found) == 1 else other[:_SHOWN]:
-        again = "cannot be computed" if one.again is None else f"{one.again!r} now"
-        shown.append(words(f"{one.id}: {one.score!r} given at {from_micros(one.at_us).isoformat()}, {again}"))
-        shown.append(words(f"  {one.target} {one.model} (sha256 {one.sha256[:12]}), plan {one.plan}"))
-        if len(found) == 1:
-            shown += [words(f"  {_read_words(state)}") for state in one.read]
-        if one.note:
-            shown.append(words(f"  {one.note}", "yellow"))
-        for name, (given, computed) in list(one.differing.items())[:_SHOWN]:
-            shown.append(words(f"  {name}: {given} given, {computed} now"))
-    if len(other) > _SHOWN:
-        shown.append(words(f"and {len(other) - _SHOWN:,} more that are not the same"))
-    result = {"same": same, "answers": msgspec.to_builtins(found)}
-    print_result(result, as_json, Group(*shown), ok=not other)
+        replays = compute(settings, answers, tell)
+    different = [entry for entry in replays if not entry.same]
+    same = sum(entry.same for entry in replays)
+    summary = f"{same:,} of {len(replays):,} answers are the same to the last bit"
+    parts = [words(summary, "green" if not different else "")]
+    for entry in replays[:1] if len(replays) == 1 else different[:_SHOWN]:
+        again = "cannot be computed" if entry.again is None else f"{entry.again!r} now"
+        parts.append(words(f"{entry.id}: {entry.score!r} given at {from_micros(entry.at_us).isoformat()}, {again}"))
+        parts.append(words(f"  {entry.target} {entry.model} (sha256 {entry.sha256[:12]}), plan {entry.plan}"))
+        if len(replays) == 1:
+            parts += [words(f"  {_read_words(state)}") for state in entry.read]
+        if entry.note:
+            parts.append(words(f"  {entry.note}", "yellow"))
+        for name, (original, computed) in list(entry.differing.items())[:_SHOWN]:
+            parts.append(words(f"  {name}: {original} given, {computed} now"))
+    if len(different) > _SHOWN:
+        parts.append(words(f"and {len(different) - _SHOWN:,} more that are not the same"))
+    result = {"same": same, "answers": msgspec.to_builtins(replays)}
+    print_result(result, as_json, Group(*parts), ok=not different)
 
 
 def why(
@@ -75,17 +77,17 @@ def why(
     settings = settings_in_home("why")
     with progress("looking", as_json) as tell:
         answered, *earlier = find_answers(settings, [prediction, *([since] if since else [])], tell)
-        found = explain_answer(settings, answered, tell, feature=feature, since=earlier[0] if earlier else None)
+        explanation = explain_answer(settings, answered, tell, feature=feature, since=earlier[0] if earlier else None)
     about = " × ".join(filter(None, answered.named.values()))
-    at = from_micros(answered.at_us).isoformat()
-    head = words(f"{answered.target} of {about} at {at}: {answered.score:.4f}, by {answered.model}", "bold")
-    shown: list[RenderableType] = [head]
-    if found.answer.note:
-        shown.append(words(found.answer.note, "yellow"))
-    shown += [part for one in found.features for part in _feature_view(one)]
-    if found.since is not None:
-        shown += _since_view(found.since, answered.score)
-    print_result(msgspec.to_builtins(found), as_json, Group(*shown))
+    time = from_micros(answered.at_us).isoformat()
+    head = words(f"{answered.target} of {about} at {time}: {answered.score:.4f}, by {answered.model}", "bold")
+    parts: list[RenderableType] = [head]
+    if explanation.answer.note:
+        parts.append(words(explanation.answer.note, "yellow"))
+    parts += [part for causes in explanation.features for part in _feature_view(causes)]
+    if explanation.since is not None:
+        parts += _since_view(explanation.since, answered.score)
+    print_result(msgspec.to_builtins(explanation), as_json, Group(*parts))
 
 
 def late(
@@ -100,23 +102,25 @@ def late(
     settings = settings_in_home("late")
     with progress("looking", as_json) as tell:
         keep_new(settings, tell)
-        found = find_late(settings, newest_answers(settings, last, target), tell)
-    shown: list[RenderableType] = [
+        impact = find_late(settings, newest_answers(settings, last, target), tell)
+    parts: list[RenderableType] = [
         words(
-            f"{found.touched:,} of {found.answers:,} answers had late events; {len(found.changed):,} would have another"
-            f" score, {found.decided:,} of them another yes or no; the mean change over all is {found.mean_change:.2g}"
+            f"{impact.touched:,} of {impact.answers:,} answers had late events; {len(impact.changed):,} would have "
+            f"another score, {impact.decided:,} of them another yes or no; the mean change over all is "
+            f"{impact.mean_change:.2g}"
         )
     ]
-    if found.unclear:
-        shown.append(words(f"{found.unclear:,} cannot be computed again: `encore replay` says why", "yellow"))
-    if found.changed:
+    if impact.unclear:
+        parts.append(words(f"{impact.unclear:,} cannot be computed again: `encore replay` says why", "yellow"))
+    if impact.changed:
         table = Table("answer", "target", "asked at", "late events", "score", "would be")
-        for one in found.changed[:_SHOWN]:
-            scores = f"{one.score:.4f}", words(f"{one.would:.4f}", "red" if one.decides else "")
-            table.add_row(one.id, one.target, from_micros(one.at_us).isoformat(), f"{one.events:,}", *scores)
-        shown.append(table)
-    result = msgspec.to_builtins(found) | {"mean_change": found.mean_change, "decided": found.decided}
-    print_result(result, as_json, Group(*shown))
+        for changed in impact.changed[:_SHOWN]:
+            scores = f"{changed.score:.4f}", words(f"{changed.would:.4f}", "red" if changed.decides else "")
+            time = from_micros(changed.at_us).isoformat()
+            table.add_row(changed.id, changed.target, time, f"{changed.events:,}", *scores)
+        parts.append(table)
+    result = msgspec.to_builtins(impact) | {"mean_change": impact.mean_change, "decided": impact.decided}
+    print_result(result, as_json, Group(*parts))
 
 
 def _read_words(state: "StateRead") -> str:
@@ -126,37 +130,37 @@ def _read_words(state: "StateRead") -> str:
     return f"{state.entity}: events up to offset {offsets or 'none'}, topic {state.topic[:8]}"
 
 
-def _feature_view(found: "FeatureCauses") -> list[RenderableType]:
-    share = f", {found.contribution:+.3f} of the log-odds" if found.contribution else ""
-    shown: list[RenderableType] = [words(f"\n{found.feature} = {found.value}{share}: {found.description}")]
-    if not found.causes:
-        return [*shown, words("  no event made it", "dim")]
+def _feature_view(feature: "FeatureCauses") -> list[RenderableType]:
+    share = f", {feature.contribution:+.3f} of the log-odds" if feature.contribution else ""
+    parts: list[RenderableType] = [words(f"\n{feature.feature} = {feature.value}{share}: {feature.description}")]
+    if not feature.causes:
+        return [*parts, words("  no event made it", "dim")]
     table = Table("event", "of", "at", "partition, offset", "without it")
-    for cause in found.causes[:_SHOWN]:
-        table.add_row(*_told(cause), str(cause.without))
-    more = len(found.causes) - _SHOWN
-    return [*shown, table, *([words(f"  and {more:,} more events", "dim")] if more > 0 else [])]
+    for cause in feature.causes[:_SHOWN]:
+        table.add_row(*_cells(cause), str(cause.without))
+    more = len(feature.causes) - _SHOWN
+    return [*parts, table, *([words(f"  and {more:,} more events", "dim")] if more > 0 else [])]
 
 
-def _since_view(found: "Since", score: float) -> list[RenderableType]:
-    shown: list[RenderableType] = [
-        words(f"\nsince {found.id} the score went from {found.score:.4f} to {score:.4f}", "bold"),
-        words(f"  model then {found.model}, plan {found.plan}"),
+def _since_view(since: "Since", score: float) -> list[RenderableType]:
+    parts: list[RenderableType] = [
+        words(f"\nsince {since.id} the score went from {since.score:.4f} to {score:.4f}", "bold"),
+        words(f"  model then {since.model}, plan {since.plan}"),
     ]
     changes = Table("feature", "then", "now", "by")
-    for change in found.changes[: 2 * _SHOWN]:
+    for change in since.changes[: 2 * _SHOWN]:
         by = f"{change.events:,} events" if change.events else "time"
         changes.add_row(change.feature, str(change.before), str(change.after), by)
     events = Table("event", "of", "at", "partition, offset")
-    for cause in found.events[:_SHOWN]:
-        events.add_row(*_told(cause))
-    more = len(found.changes) - 2 * _SHOWN, len(found.events) - _SHOWN
-    told = [f"{count:,} more {what}" for count, what in zip(more, ("features", "events"), strict=True) if count > 0]
+    for cause in since.events[:_SHOWN]:
+        events.add_row(*_cells(cause))
+    more = len(since.changes) - 2 * _SHOWN, len(since.events) - _SHOWN
+    rest = [f"{count:,} more {kind}" for count, kind in zip(more, ("features", "events"), strict=True) if count > 0]
     tables = [table for table in (changes, events) if table.row_count]
-    return [*shown, *tables, *([words(f"  and {' and '.join(told)}", "dim")] if told else [])]
+    return [*parts, *tables, *([words(f"  and {' and '.join(rest)}", "dim")] if rest else [])]
 
 
-def _told(cause: "Cause") -> tuple[str, str, str, str]:
+def _cells(cause: "Cause") -> tuple[str, str, str, str]:
     return (
         f"{cause.event_type} {cause.event_id}",
         cause.entity,

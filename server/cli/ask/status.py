@@ -19,10 +19,10 @@ def status(as_json: Json = False) -> None:
     from server.jobs.status import Observer  # noqa: PLC0415
 
     with closing(Observer(read_settings())) as observer:
-        seen = observer.look()
-    result = msgspec.to_builtins(seen) | {"folded": seen.folded, "rejected": seen.rejected}
-    lacks = seen.produced is None or seen.newest_event_us is None or seen.api is None
-    print_result(result, as_json, status_view(seen), ok=not lacks)
+        observed = observer.look()
+    result = msgspec.to_builtins(observed) | {"folded": observed.folded, "rejected": observed.rejected}
+    lacks = observed.produced is None or observed.newest_event_us is None or observed.api is None
+    print_result(result, as_json, status_view(observed), ok=not lacks)
 
 
 def verify(  # noqa: PLR0917 - one per flag

@@ -25,16 +25,16 @@ def features(
     from server.redis.ownership import claim_project  # noqa: PLC0415
 
     if only_plan:
-        found, costs = plan_changes(read_settings())
+        changes, costs = plan_changes(read_settings())
         print_result(
-            {"changes": [change._asdict() for change in found], "costs": [cost._asdict() for cost in costs]},
+            {"changes": [change._asdict() for change in changes], "costs": [cost._asdict() for cost in costs]},
             as_json,
-            "\n".join([*(map(str, found) if found else ["nothing is built yet"]), costs_in_words(costs)]),
+            "\n".join([*(map(str, changes) if changes else ["nothing is built yet"]), costs_in_words(costs)]),
         )
         return
     with progress("features", as_json) as tell:
         settings = settings_in_home("features")
-        with suppress(UnavailableError):  # which project it is can wait for Redis
+        with suppress(UnavailableError):  # claiming the project can wait for Redis
             settings = claim_project(settings, tell)
         plan = apply_features(settings, tell)
     counts = {entity.entity: len(entity.features) for entity in plan.entities} | {"request": len(plan.request)}

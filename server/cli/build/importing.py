@@ -53,11 +53,11 @@ def import_(  # noqa: PLR0917 - one per flag
         print_result({"file": files[0], "text": text, "columns": columns}, as_json, text)
         return
     if mapping is None:
-        first, *others = files
-        if others and (first in SHIPPED or first.endswith(".toml")):
-            advice = f"`encore import {shlex.join(others)} --map {shlex.quote(first)}`"
+        first_file, *other_files = files
+        if other_files and (first_file in SHIPPED or first_file.endswith(".toml")):
+            advice = f"`encore import {shlex.join(other_files)} --map {shlex.quote(first_file)}`"
         else:
-            advice = f"`encore import --propose {shlex.quote(first)}` prints one to begin with"
+            advice = f"`encore import --propose {shlex.quote(first_file)}` prints one to begin with"
         raise ConfigurationError(f"--map: which mapping? {', '.join(SHIPPED)}, or a .toml file; {advice}")
     try:
         with progress("importing", as_json) as tell:

@@ -38,7 +38,7 @@ def init(
     draft = (
         plain_shop(name)
         if file is None
-        else draft_shop(file, name, [one.strip() for one in names.split(",")] if names else ())
+        else draft_shop(file, name, [column.strip() for column in names.split(",")] if names else ())
     )
     files = project_files(name, draft, wall_clock())
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -46,10 +46,11 @@ def init(
         for path, text in files.items():
             (scratch / path).write_text(text, "utf-8")
     open_project(folder).schema  # noqa: B018 - what was written can be read
-    columns = [asdict(one) for one in draft.columns]
+    columns = [asdict(column) for column in draft.columns]
     lines = [
-        f"{one.column:<20.20} {one.role:<8} {one.name:<20} {one.values:>8,} values {one.empty:>6,} empty  {one.example}"
-        for one in draft.columns
+        f"{column.column:<20.20} {column.role:<8} {column.name:<20} {column.values:>8,} values "
+        f"{column.empty:>6,} empty  {column.example}"
+        for column in draft.columns
     ]
     lines += [f"to decide: {doubt}" for doubt in draft.doubts]
     lines.append(f"{folder}: a project called {name}; read {folder / 'README.md'}, and correct what was guessed")

@@ -1,1 +1,1 @@
-"""What the command line says of itself: its commands, its settings, its version."""
+"""The help of the command line: its commands, settings and version."""

@@ -77,20 +77,20 @@ GROUPS: dict[str, tuple[str, Mapping[str, str]]] = {
         },
     ),
 }
-"""What each group of commands is for, and each command in few words. One that is not here comes last."""
+"""What each group of commands is for, and each command in few words. Commands that are not listed come last."""
 
 _NAME, _CELL = 14, 39
-"""Width of a command's name, and of name and words together."""
+"""Width of a command's name, and of name and description together."""
 
 
 class Grouped(TyperGroup):
-    """A group of commands whose help has as many columns of names and few words as the terminal has room for."""
+    """A group of commands whose help has as many columns of names and descriptions as the terminal has room for."""
 
     def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override] # Typer's is private
         """Write usage, commands by group, and options."""
         formatter.write_usage(ctx.command_path, "[OPTIONS] COMMAND [ARGS]...")
         formatter.write(f"\n{self.help}\n")
-        others = {
+        ungrouped = {
             name: command.get_short_help_str(_CELL - _NAME - 1)
             for name, command in self.commands.items()
             if not any(name in commands for _, commands in GROUPS.values())
@@ -98,13 +98,13 @@ class Grouped(TyperGroup):
         columns = max(1, formatter.width // _CELL)
         for group, (meaning, commands) in GROUPS.items():
             formatter.write(f"\n{typer.style(group, bold=True)}: {meaning}\n")
-            shown = {name: words for name, words in commands.items() if name in self.commands}
-            shown |= others if group == [*GROUPS][-1] else {}
-            cells = [f"{f'{name:<{_NAME}}{words}':<{_CELL}.{_CELL - 1}}" for name, words in shown.items()]
+            listed = {name: description for name, description in commands.items() if name in self.commands}
+            listed |= ungrouped if group == [*GROUPS][-1] else {}
+            cells = [f"{f'{name:<{_NAME}}{description}':<{_CELL}.{_CELL - 1}}" for name, description in listed.items()]
             rows = -(-len(cells) // columns)  # read downwards
             for row in range(rows):
                 formatter.write(f"  {''.join(cells[row::rows])}".rstrip() + "\n")
-        flags = [record[0] for one in self.get_params(ctx) if (record := one.get_help_record(ctx))]
+        flags = [record[0] for parameter in self.get_params(ctx) if (record := parameter.get_help_record(ctx))]
         formatter.write("\n")
         text = f"Before a command: {', '.join(flags)}. {self.epilog}"
         formatter.write(textwrap.fill(text, formatter.width, break_on_hyphens=False) + "\n")

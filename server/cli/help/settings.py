@@ -23,15 +23,15 @@ class Setting(NamedTuple):
 
 def described(settings: Settings) -> list[Setting]:
     """Return every setting with its value and meaning, in the order of `Settings`."""
-    found = []
+    entries = []
     for name, field in Settings.model_fields.items():
         variable, is_set = str(field.validation_alias), name in settings.model_fields_set
         value = _text(getattr(settings, name))
         if variable in SECRET and value:
             value = "(set)"
         meaning = " ".join((field.description or "").split())
-        found.append(Setting(variable, value, _text(field.default), is_set, meaning))
-    return found
+        entries.append(Setting(variable, value, _text(field.default), is_set, meaning))
+    return entries
 
 
 def _text(value: Any) -> str:
@@ -41,9 +41,9 @@ def _text(value: Any) -> str:
 
 def list_settings(as_json: Json = False) -> None:
     """List all settings: variable, value and meaning. Those that are set are bold; secrets are not shown."""
-    found = described(read_settings())
+    entries = described(read_settings())
     lines: list[RenderableType] = []
-    for one in found:
-        lines.append(words(f"{one.variable}={one.value}", "bold" if one.is_set else ""))
-        lines.append(words(f"    {one.meaning}", "dim"))
-    print_result([one._asdict() for one in found], as_json, Group(*lines))
+    for setting in entries:
+        lines.append(words(f"{setting.variable}={setting.value}", "bold" if setting.is_set else ""))
+        lines.append(words(f"    {setting.meaning}", "dim"))
+    print_result([setting._asdict() for setting in entries], as_json, Group(*lines))

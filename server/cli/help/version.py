@@ -10,8 +10,8 @@ from server.cli.terminal import out
 __all__ = ["root"]
 
 
-def _tell(asked: bool) -> None:
-    if not asked:
+def _show(is_requested: bool) -> None:
+    if not is_requested:
         return
     from features.plan.cache import kept_plan  # noqa: PLC0415
     from server.settings import read_settings  # noqa: PLC0415
@@ -24,17 +24,17 @@ def _tell(asked: bool) -> None:
 
 
 _Version = Annotated[
-    bool, typer.Option("--version", callback=_tell, is_eager=True, help="Show version, commit and plan, and end.")
+    bool, typer.Option("--version", callback=_show, is_eager=True, help="Show version, commit and plan, and end.")
 ]
 
 
 def _choose(folder: Path | None) -> Path | None:
-    """Let this process, and those that it starts, work for the project in a folder."""
+    """Set the project of this process, and of those that it starts, to the one in a folder."""
     if folder is not None:
         from data.project import open_project  # noqa: PLC0415 - each command imports what it needs
         from server.settings import hand_on  # noqa: PLC0415
 
-        open_project(folder)  # or say at once what is wrong
+        open_project(folder)  # raises at once if it is faulty
         hand_on({"ENCORE_PROJECT": str(folder.absolute())})
     return folder
 

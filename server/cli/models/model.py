@@ -32,7 +32,7 @@ _Target = Annotated[str | None, _TARGET]
 _Version = Annotated[str, typer.Argument(help="A version's number or name, or an alias.")]
 
 
-def _meant(settings: Settings, target: str | None) -> str:
+def _target_name(settings: Settings, target: str | None) -> str:
     return target or first_target(settings.declared)
 
 
@@ -51,11 +51,12 @@ _NOTHING = "no model yet; run `encore train`"
 def show(version: _Version = "champion", target: _Target = None, as_json: Json = False) -> None:
     """Show a version: its origin, inputs, metrics and baselines."""
     settings = read_settings()
-    found, known = describe(settings, _meant(settings, target), version)
-    lines = [_line(found), *(f"  {name:<18} {value}" for name, value in known.items() if isinstance(value, str | int))]
-    lines += (f"  {name:<18} {_numbers(metrics)}" for name, metrics in known["metrics"].items())
-    lines += (f"  {name:<18} {_numbers(metrics)}" for name, metrics in known["baselines"].items())
-    print_result(_plain(found) | {"model": known}, as_json, "\n".join(lines))
+    described, details = describe(settings, _target_name(settings, target), version)
+    texts = (f"  {name:<18} {value}" for name, value in details.items() if isinstance(value, str | int))
+    lines = [_line(described), *texts]
+    lines += (f"  {name:<18} {_numbers(metrics)}" for name, metrics in details["metrics"].items())
+    lines += (f"  {name:<18} {_numbers(metrics)}" for name, metrics in details["baselines"].items())
+    print_result(_plain(described) | {"model": details}, as_json, "\n".join(lines))
 
 
 @model.command(epilog="Example: encore model promote 3 --as challenger --share 0.1")
@@ -72,7 +73,7 @@ def promote(
     if share and alias == "champion":
         raise typer.BadParameter("--share goes with --as challenger")
     settings = read_settings()
-    change = open_lifecycle(settings).promote(_meant(settings, target), version, alias, share=share)
+    change = open_lifecycle(settings).promote(_target_name(settings, target), version, alias, share=share)
     print_result(change._asdict(), as_json, str(change))
 
 
@@ -80,7 +81,7 @@ def promote(
 def rollback(target: _Target = None, as_json: Json = False) -> None:
     """Make the previous champion champion again."""
     settings = read_settings()
-    change = open_lifecycle(settings).roll_back(_meant(settings, target))
+    change = open_lifecycle(settings).roll_back(_target_name(settings, target))
     print_result(change._asdict(), as_json, str(change))
 
 
@@ -88,7 +89,7 @@ def rollback(target: _Target = None, as_json: Json = False) -> None:
 def withdraw(target: _Target = None, as_json: Json = False) -> None:
     """End the challenger's trial."""
     settings = read_settings()
-    change = open_lifecycle(settings).withdraw(_meant(settings, target))
+    change = open_lifecycle(settings).withdraw(_target_name(settings, target))
     print_result(change._asdict(), as_json, str(change))
 
 
@@ -96,11 +97,11 @@ def withdraw(target: _Target = None, as_json: Json = False) -> None:
 def compare(first: _Version, second: _Version, target: _Target = None, as_json: Json = False) -> None:
     """Compare two versions by their test metrics."""
     settings = read_settings()
-    found = compare_versions(settings, _meant(settings, target), first, second)
-    (one, a), (two, b) = found.items()
-    lines = [f"{'':<44} {one:>22} {two:>22}"]
+    metrics = compare_versions(settings, _target_name(settings, target), first, second)
+    (first_name, a), (second_name, b) = metrics.items()
+    lines = [f"{'':<44} {first_name:>22} {second_name:>22}"]
     lines += (f"{name:<44} {_cell(a.get(name)):>22} {_cell(b.get(name)):>22}" for name in dict.fromkeys([*a, *b]))
-    print_result(found, as_json, "\n".join(lines))
+    print_result(metrics, as_json, "\n".join(lines))
 
 
 @model.command(epilog="Example: encore model follow --once")
@@ -125,14 +126,15 @@ def evaluate_live(
     with progress("judging", as_json) as tell:
         live, drift = evaluate(settings_in_home("evaluate-live"), tell, target)
     lines = []
-    for found, moved in zip(live, drift, strict=True):
-        lines.append(f"{found.target}: {sum(model.predictions for model in found.models):,} predictions kept")
-        for one in found.models:
-            known = {} if one.metrics is None else msgspec.to_builtins(one.metrics)
-            numbers = _numbers({name: known[name] for name in ("roc_auc", "pr_auc", "f1", "ece") if name in known})
-            lines.append(f"  {one.model} as {one.role:<10} {one.settled:>8,} settled  {numbers or 'too few to judge'}")
-        worst = ", ".join(f"{name} {value:.2f}" for name, value in list(moved.psi.items())[:3])
-        lines.append(f"  drift (PSI, {moved.rows:,} rows): {moved.note or worst}")
+    for quality, shift in zip(live, drift, strict=True):
+        lines.append(f"{quality.target}: {sum(entry.predictions for entry in quality.models):,} predictions kept")
+        for entry in quality.models:
+            metrics = {} if entry.metrics is None else msgspec.to_builtins(entry.metrics)
+            numbers = _numbers({name: metrics[name] for name in ("roc_auc", "pr_auc", "f1", "ece") if name in metrics})
+            verdict = numbers or "too few to judge"
+            lines.append(f"  {entry.model} as {entry.role:<10} {entry.settled:>8,} settled  {verdict}")
+        worst = ", ".join(f"{name} {value:.2f}" for name, value in list(shift.psi.items())[:3])
+        lines.append(f"  drift (PSI, {shift.rows:,} rows): {shift.note or worst}")
     result = {"live": msgspec.to_builtins(live), "drift": msgspec.to_builtins(drift)}
     print_result(result, as_json, "\n".join(lines) or _NOTHING)
 
@@ -151,27 +153,27 @@ def retrain(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its report says that it was interrupted
     settings = settings_in_home("retrain")
     with progress("retraining", as_json) as tell:
-        done = train_anew(settings, tell, _meant(settings, target), if_needed=if_needed, max_rows=max_rows)
-    if done.state == "not needed":
-        why = f"not retrained: {done.note}" if done.note else "no reason to retrain"
-        lines = [*done.reasons, f"{done.target}: {why}; {done.champion} stays"]
+        outcome = train_anew(settings, tell, _target_name(settings, target), if_needed=if_needed, max_rows=max_rows)
+    if outcome.state == "not needed":
+        reason = f"not retrained: {outcome.note}" if outcome.note else "no reason to retrain"
+        lines = [*outcome.reasons, f"{outcome.target}: {reason}; {outcome.champion} stays"]
     else:
-        lines = [*done.reasons, f"{done.target}: {done.challenger} challenges {done.champion}"]
-        if done.contest is not None:
-            champion, challenger, (low, high) = done.contest.champion, done.contest.challenger, done.contest.lead
+        lines = [*outcome.reasons, f"{outcome.target}: {outcome.challenger} challenges {outcome.champion}"]
+        if (contest := outcome.contest) is not None:
+            champion, challenger, (low, high) = contest.champion, contest.challenger, contest.lead
             lines.append(
                 f"on the newest period PR AUC {challenger.pr_auc:.3f} against {champion.pr_auc:.3f}: "
                 f"a lead of {low:+.3f} to {high:+.3f} (95 %)"
             )
-        lines += [done.note] if done.note else []
+        lines += [outcome.note] if outcome.note else []
         lines.append(
             "it is champion now"
-            if done.promoted
-            else f"it is {done.place}"
-            if done.note
-            else f"it is not better; it is {done.place}"
+            if outcome.promoted
+            else f"it is {outcome.place}"
+            if outcome.note
+            else f"it is not better; it is {outcome.place}"
         )
-    print_result(msgspec.to_builtins(done), as_json, "\n".join(lines))
+    print_result(msgspec.to_builtins(outcome), as_json, "\n".join(lines))
 
 
 def monitor(

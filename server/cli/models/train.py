@@ -105,15 +105,15 @@ def train(  # noqa: PLR0917 - one per flag
     test, base = metadata.metrics["test"], metadata.baselines["base_rate"]
     forest = metadata.baselines.get("random_forest")
     beside = f"\nA forest beside it: {forest.roc_auc:.3f} and {forest.pr_auc:.3f}." if forest else ""
-    why = ", ".join(f"{name} {value:.2f}" for name, value in metadata.choice.items())
-    chosen = f"\nChosen by cross-validation over time (PR AUC, times that of chance): {why}." if why else ""
+    scores = ", ".join(f"{name} {value:.2f}" for name, value in metadata.choice.items())
+    chosen = f"\nChosen by cross-validation over time (PR AUC, times that of chance): {scores}." if scores else ""
     idle = [group for group, falls in metadata.groups.items() if sum(falls) <= 0]
     unused = f"\nGroups of features that brought nothing over time: {', '.join(idle)}." if idle else ""
-    own = metadata.evaluation.decisions.get("later") if metadata.evaluation else None
+    decision = metadata.evaluation.decisions.get("later") if metadata.evaluation else None
     later = (
-        f"\nAsked later: F1 {metadata.metrics['later'].f1:.3f} at this threshold, {own.metrics.f1:.3f} at "
-        f"{own.threshold:.3f}, which such questions alone would choose."
-        if own
+        f"\nAsked later: F1 {metadata.metrics['later'].f1:.3f} at this threshold, {decision.metrics.f1:.3f} at "
+        f"{decision.threshold:.3f}, which such questions alone would choose."
+        if decision
         else ""
     )
     print_result(
@@ -144,15 +144,15 @@ def evaluate(  # noqa: PLR0917 - one per flag
     if report is not None:
         _make_folder(report)
     with progress("evaluating", as_json) as tell:
-        found = measure_staleness(
+        study = measure_staleness(
             settings_in_home("evaluate"), tell, ages, target=target, version=model, max_rows=max_rows, seed=seed
         )
-    result = msgspec.to_builtins(found)
+    result = msgspec.to_builtins(study)
     if report is not None:
-        write_whole(report, msgspec.json.format(msgspec.json.encode(found), indent=2))
-        write_whole(report.with_suffix(".png"), draw_staleness(found))
+        write_whole(report, msgspec.json.format(msgspec.json.encode(study), indent=2))
+        write_whole(report.with_suffix(".png"), draw_staleness(study))
     table = Table("features older by", "ROC AUC", "PR AUC", "lost of it", "F1", "calibration error")
-    for age in found.ages:
+    for age in study.ages:
         metrics, (low, high) = age.metrics, age.intervals["pr_auc"]
         lost = "" if "pr_auc" not in age.lost else "{:+.3f} to {:+.3f}".format(*age.lost["pr_auc"])
         table.add_row(
@@ -163,8 +163,8 @@ def evaluate(  # noqa: PLR0917 - one per flag
             f"{metrics.f1:.3f}",
             f"{metrics.ece:.3f}",
         )
-    base = found.ages[0].metrics.base_rate
-    head = words(f"{found.target} {found.model} on {found.questions:,} questions of its test, base rate {base:.3f}")
+    base = study.ages[0].metrics.base_rate
+    head = words(f"{study.target} {study.model} on {study.questions:,} questions of its test, base rate {base:.3f}")
     print_result(result, as_json, Group(head, table))
 
 

@@ -56,20 +56,20 @@ def uplift(  # noqa: PLR0917 - one per flag
         raise ConfigurationError("--map: which mapping? give a .toml file (docs/models.md has one)")
     with progress("measuring", as_json) as tell:
         report = measure_trial(settings, files, mapping, tell)
-    found = report.measured
+    measured = report.measured
     lines = [
-        f"{found.rows:,} carts, {found.treated_share:.0%} of them treated: {found.uplift:+.3f} bought "
-        f"({found.uplift_interval[0]:+.3f} to {found.uplift_interval[1]:+.3f})"
+        f"{measured.rows:,} carts, {measured.treated_share:.0%} of them treated: {measured.uplift:+.3f} bought "
+        f"({measured.uplift_interval[0]:+.3f} to {measured.uplift_interval[1]:+.3f})"
     ]
-    for level in found.levels:
+    for level in measured.levels:
         arms = f"{level.control:>7,} control {level.treated:>7,} treated"
-        what = f"  {level.risk_level:<7} {level.intervention:<16} {arms}"
+        label = f"  {level.risk_level:<7} {level.intervention:<16} {arms}"
         if level.rescued is None or level.rescued_interval is None:
-            lines.append(f"{what}  too few to measure")
+            lines.append(f"{label}  too few to measure")
             continue
         low, high = level.rescued_interval
         assumed = "" if level.assumed is None else f"; assumed {level.assumed:.3f}"
-        lines.append(f"{what}  rescues {level.rescued:.3f} of lost carts ({low:.3f} to {high:.3f}{assumed})")
-    lines += (f"  Qini of {name}: {curve.coefficient:+.4f} purchases a cart" for name, curve in found.qini.items())
+        lines.append(f"{label}  rescues {level.rescued:.3f} of lost carts ({low:.3f} to {high:.3f}{assumed})")
+    lines += (f"  Qini of {name}: {curve.coefficient:+.4f} purchases a cart" for name, curve in measured.qini.items())
     lines += [f"note: {report.note}"] if report.note else []
     print_result(msgspec.to_builtins(report), as_json, "\n".join(lines))

@@ -21,30 +21,30 @@ def audit_log(
 ) -> None:
     """Show who changed what of this home, when, and from what to what."""
     settings = read_settings()
-    found = AuditLog(settings.audit_log).read(last)
-    entries = [msgspec.to_builtins(entry) for entry in found.entries]
-    told = {"entries": entries, "unreadable": found.unreadable}
-    if found.entries or found.unreadable:
-        print_result(told, as_json, _view(found))
+    history = AuditLog(settings.audit_log).read(last)
+    entries = [msgspec.to_builtins(entry) for entry in history.entries]
+    result = {"entries": entries, "unreadable": history.unreadable}
+    if history.entries or history.unreadable:
+        print_result(result, as_json, _view(history))
     else:
-        print_result(told, as_json, f"nothing was changed in {settings.home} since it keeps an audit log")
+        print_result(result, as_json, f"nothing was changed in {settings.home} since it keeps an audit log")
 
 
-def _view(found: Found) -> RenderableType:
+def _view(history: Found) -> RenderableType:
     table = Table("at (UTC)", "who", "what", "how it ended", "what changed")
-    for entry in found.entries:
-        who = f"{entry.who}\n{entry.through}" if entry.through else entry.who
-        given = " ".join(f"{name}={value}" for name, value in entry.given.items())
+    for entry in history.entries:
+        author = f"{entry.who}\n{entry.through}" if entry.through else entry.who
+        parameters = " ".join(f"{name}={value}" for name, value in entry.given.items())
         table.add_row(
             entry.at[:19].replace("T", " "),
-            printable(who, lines=True),
-            printable(f"{entry.what}\n{given}".strip(), lines=True),
+            printable(author, lines=True),
+            printable(f"{entry.what}\n{parameters}".strip(), lines=True),
             _ended(entry),
             "\n".join([*_changed(entry), *(f"{name}: {printable(value)}" for name, value in entry.noted.items())]),
         )
-    if not found.unreadable:
+    if not history.unreadable:
         return table
-    return Group(table, words(f"{found.unreadable:,} lines of it cannot be read", "yellow"))
+    return Group(table, words(f"{history.unreadable:,} lines of it cannot be read", "yellow"))
 
 
 def _ended(entry: Entry) -> str:

@@ -28,14 +28,14 @@ def backup(
 
     place = open_place(to)
     with told_where_interrupted(), progress("backing up", as_json) as tell:
-        done = back_up(settings_in_home("backup"), place, tell, keep=keep)
+        report = back_up(settings_in_home("backup"), place, tell, keep=keep)
     lines = [
-        f"backup {done.name} in {done.place}: {done.files:,} files, {done.bytes / 1e6:,.1f} MB, of which "
-        f"{done.sent_files:,} files, {done.sent_bytes / 1e6:,.1f} MB, were sent",
-        *(f"not in it: {one}" for one in done.elsewhere),
-        *(f"dropped the backup {one}" for one in done.dropped),
+        f"backup {report.name} in {report.place}: {report.files:,} files, {report.bytes / 1e6:,.1f} MB, of which "
+        f"{report.sent_files:,} files, {report.sent_bytes / 1e6:,.1f} MB, were sent",
+        *(f"not in it: {item}" for item in report.elsewhere),
+        *(f"dropped the backup {item}" for item in report.dropped),
     ]
-    print_result(done._asdict(), as_json, "\n".join(lines))
+    print_result(report._asdict(), as_json, "\n".join(lines))
 
 
 def restore(
@@ -51,25 +51,25 @@ def restore(
 
     place = open_place(source)
     if only_list:
-        found = list_backups(place)
+        backups = list_backups(place)
         print_result(
             [
-                {"backup": one, "at": manifest.at, "project": manifest.project, "version": manifest.version}
+                {"backup": label, "at": manifest.at, "project": manifest.project, "version": manifest.version}
                 | {"files": len(manifest.files), "bytes": manifest.bytes, "plan": manifest.plan}
-                for one, manifest in found.items()
+                for label, manifest in backups.items()
             ],
             as_json,
             "\n".join(
-                f"{one}  project {manifest.project}, {len(manifest.files):,} files, {manifest.bytes / 1e6:,.1f} MB"
-                for one, manifest in found.items()
+                f"{label}  project {manifest.project}, {len(manifest.files):,} files, {manifest.bytes / 1e6:,.1f} MB"
+                for label, manifest in backups.items()
             ),
         )
         return
     with told_where_interrupted(), progress("restoring", as_json) as tell:
-        done = restore_home(read_settings(), place, tell, name=name)
+        outcome = restore_home(read_settings(), place, tell, name=name)
     lines = [
-        f"restored the backup {done.name} of project {done.project}: {done.events:,} events, {done.files:,} files, "
-        f"{done.bytes / 1e6:,.1f} MB",
-        *done.to_do,
+        f"restored the backup {outcome.name} of project {outcome.project}: {outcome.events:,} events, "
+        f"{outcome.files:,} files, {outcome.bytes / 1e6:,.1f} MB",
+        *outcome.to_do,
     ]
-    print_result(done._asdict(), as_json, "\n".join(lines))
+    print_result(outcome._asdict(), as_json, "\n".join(lines))

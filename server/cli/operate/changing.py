@@ -1,4 +1,4 @@
-"""Which commands change something, and so are recorded in the audit log whoever runs them."""
+"""Which commands change something, and so are recorded in the audit log."""
 
 from typing import Any, NamedTuple
 
@@ -11,9 +11,9 @@ __all__ = ["CHANGES", "Rule", "record_changes"]
 
 
 class Rule(NamedTuple):
-    """How a command is recorded: not with the flag `unless`, by which it only looks; with `personal` values hashed.
+    """How a command is recorded: not if its flag `unless` makes it read-only; values of `personal` are hashed.
 
-    `if_changed`: only where it changed something.
+    `if_changed`: only if it changed something.
     """
 
     unless: str = ""
@@ -47,13 +47,13 @@ CHANGES = {
     "train": Rule(),
     "uplift": Rule(unless="example"),
 }
-"""Those that change a home, or what answers from it, or copy all of it, by their names on the command line."""
+"""Commands that change a home or what answers from it, or copy all of it, by their names on the command line."""
 
-_SAYS_NOTHING = {"as_json", "yes"}
+_NOT_RECORDED = {"as_json", "yes"}
 
 
 def record_changes(commands: typer.Typer, group: str = "") -> None:
-    """Have the commands of `CHANGES` recorded."""
+    """Record the commands of `CHANGES` in the audit log."""
     for command in commands.registered_commands:
         assert command.callback is not None  # noqa: S101 - a command is a function
         name = f"{group}{command.name or command.callback.__name__}"
@@ -74,24 +74,24 @@ def _changing(name: str, rule: Rule) -> type[TyperCommand]:
                 return super().invoke(ctx)
             from server.audit_log.changes import recorded  # noqa: PLC0415 - each command imports what it needs
 
-            given = _given(ctx, rule)
+            parameters = _typed_parameters(ctx, rule)
             with recorded(
-                read_settings(), f"encore {name}", given, if_changed=rule.if_changed, personal=bool(rule.personal)
+                read_settings(), f"encore {name}", parameters, if_changed=rule.if_changed, personal=bool(rule.personal)
             ):
                 return super().invoke(ctx)
 
     return Changing
 
 
-def _given(ctx: Any, rule: Rule) -> dict[str, str]:
-    """What was typed: whatever is not by default."""
+def _typed_parameters(ctx: Any, rule: Rule) -> dict[str, str]:
+    """Return the parameters from the command line, without defaults."""
     from server.audit_log.changes import hashed  # noqa: PLC0415
 
-    given = {}
+    parameters = {}
     for name, value in ctx.params.items():
         source = ctx.get_parameter_source(name)
-        if name in _SAYS_NOTHING or source is None or source.name != "COMMANDLINE":
+        if name in _NOT_RECORDED or source is None or source.name != "COMMANDLINE":
             continue
         values = value if isinstance(value, list | tuple) else [value]
-        given[name] = " ".join(hashed(one) if name in rule.personal else str(one) for one in values)
-    return given
+        parameters[name] = " ".join(hashed(item) if name in rule.personal else str(item) for item in values)
+    return parameters

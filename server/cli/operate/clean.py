@@ -25,7 +25,7 @@ def clean(
     from server.jobs.clean import clean_home, what_is_forgotten  # noqa: PLC0415
 
     settings = read_settings()
-    found = what_is_forgotten(settings, leave_redis=leave_redis)
-    if found.what and not yes:
-        typer.confirm(f"Delete {' and '.join(found.what)}?", abort=True)
-    print_result({"forgotten": found.what}, as_json, clean_home(settings, leave_redis=leave_redis))
+    targets = what_is_forgotten(settings, leave_redis=leave_redis)
+    if targets.what and not yes:
+        typer.confirm(f"Delete {' and '.join(targets.what)}?", abort=True)
+    print_result({"forgotten": targets.what}, as_json, clean_home(settings, leave_redis=leave_redis))

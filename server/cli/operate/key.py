@@ -23,9 +23,9 @@ def key(
 ) -> None:
     """Make an API key: the secret for its bearer, and what ENCORE_API_KEYS keeps of it."""
     try:
-        secret, kept = make_key(name, role, until.date() if until else None)
+        secret, api_key = make_key(name, role, until.date() if until else None)
     except ValueError as error:
         raise typer.BadParameter("a name is 1 to 32 of a-z, 0-9, _ and -, and begins with a letter") from error
     print_result(
-        {"secret": secret, "key": str(kept)}, as_json, f"secret (shown once): {secret}\nENCORE_API_KEYS={kept}"
+        {"secret": secret, "key": str(api_key)}, as_json, f"secret (shown once): {secret}\nENCORE_API_KEYS={api_key}"
     )

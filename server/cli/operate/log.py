@@ -45,11 +45,11 @@ def check(
 
     settings = read_settings()
     with progress("checking", as_json) as tell:
-        found = survey(open_log(settings), pages=pages, tell=tell)
+        partitions = survey(open_log(settings), pages=pages, tell=tell)
     nothing = f"nothing in {open_log(settings)}; make history with `encore generate` or `encore import`"
-    ok = all(one.ok for one in found)
-    result = {"ok": ok, "partitions": [_plain(one) for one in found]}
-    print_result(result, as_json, _view(found) if found else nothing, ok=ok)
+    ok = all(partition.ok for partition in partitions)
+    result = {"ok": ok, "partitions": [_plain(partition) for partition in partitions]}
+    print_result(result, as_json, _view(partitions) if partitions else nothing, ok=ok)
 
 
 @log.command("accept-loss", epilog="Example: encore log accept-loss --yes")
@@ -97,15 +97,15 @@ def partials(
     from server.event_log import open_log  # noqa: PLC0415
 
     settings = read_settings()
-    kept = Partials(open_log(settings))
+    store = Partials(open_log(settings))
     try:
-        with kept.one_maker(), progress("keeping states of the log's files", as_json) as tell:
-            made, deleted = (0, kept.clear()) if delete else _kept_up(settings, kept, tell)
+        with store.one_maker(), progress("keeping states of the log's files", as_json) as tell:
+            made, deleted = (0, store.clear()) if delete else _make_missing(settings, store, tell)
     except BlockingIOError:
-        raise ConfigurationError(f"another process makes the partials in {kept}; wait for its end") from None
-    note(**{what: number for what, number in (("made", made), ("deleted", deleted)) if number})
-    text = f"{made:,} partials made, {deleted:,} deleted; all take {kept.bytes() / 2**20:,.1f} MB in {kept}"
-    print_result({"made": made, "deleted": deleted, "bytes": kept.bytes()}, as_json, text)
+        raise ConfigurationError(f"another process makes the partials in {store}; wait for its end") from None
+    note(**{name: number for name, number in (("made", made), ("deleted", deleted)) if number})
+    text = f"{made:,} partials made, {deleted:,} deleted; all take {store.bytes() / 2**20:,.1f} MB in {store}"
+    print_result({"made": made, "deleted": deleted, "bytes": store.bytes()}, as_json, text)
 
 
 @log.command(epilog="Example: encore log iceberg --table shop.events --catalog lake")
@@ -126,8 +126,8 @@ def iceberg(
     from server.log_table import TableName, keep_table, kept_table, leave_table, open_table  # noqa: PLC0415
 
     settings = read_settings()
-    kept = kept_table(settings)
-    before = kept or TableName()
+    current = kept_table(settings)
+    before = current or TableName()
     if leave:
         leave_table(settings)
         note(left=before.table)
@@ -138,41 +138,42 @@ def iceberg(
         raise ConfigurationError(f"--table: NAMESPACE.TABLE, and not {name.table!r}")
     try:
         with progress("naming the log's files", as_json) as tell:
-            found = open_table(settings, name).sync(tell)
+            synced = open_table(settings, name).sync(tell)
     except BlockingIOError:
         raise ConfigurationError(f"another process names the files of {name.table}; wait for its end") from None
-    if name != kept:
+    if name != current:
         keep_table(settings, name)
-    note(**{what: number for what, number in (("added", found.added), ("removed", found.removed)) if number})
+    note(**{kind: number for kind, number in (("added", synced.added), ("removed", synced.removed)) if number})
     text = (
-        f"{name.table} names {found.files:,} files of {found.rows:,} events: {found.added:,} came, {found.removed:,} "
-        f"went, {found.copies:,} are copies"
+        f"{name.table} names {synced.files:,} files of {synced.rows:,} events: {synced.added:,} came, "
+        f"{synced.removed:,} went, {synced.copies:,} are copies"
     )
-    print_result({**msgspec.to_builtins(name), **found._asdict()}, as_json, text)
+    print_result({**msgspec.to_builtins(name), **synced._asdict()}, as_json, text)
 
 
-def _kept_up(settings: Settings, kept: "Partials", tell: Callable[[str], None]) -> "Made":
+def _make_missing(settings: Settings, store: "Partials", tell: Callable[[str], None]) -> "Made":
     from features.partials.making import make_partials  # noqa: PLC0415
     from features.plan.cache import load_plan  # noqa: PLC0415
 
     plan = load_plan(settings.plan, settings.declared)
-    return make_partials(kept, plan, tell=tell)
+    return make_partials(store, plan, tell=tell)
 
 
-def _view(found: "Sequence[Surveyed]") -> RenderableType:
+def _view(partitions: "Sequence[Surveyed]") -> RenderableType:
     table = Table("source", "partition", "files", "rows", "offsets", "lost", "unknown", "holes")
-    for one in found:
-        ranges = (_listed(part) for part in (one.consumed, one.lost, one.unknown, one.holes))
+    for partition in partitions:
+        ranges = (_listed(part) for part in (partition.consumed, partition.lost, partition.unknown, partition.holes))
         table.add_row(
-            one.source,
-            str(one.partition),
-            f"{one.files:,}",
-            f"{one.rows:,}",
+            partition.source,
+            str(partition.partition),
+            f"{partition.files:,}",
+            f"{partition.rows:,}",
             *ranges,
-            style="" if one.ok else "red",
+            style="" if partition.ok else "red",
         )
-    parts: list[RenderableType] = [table, *(words(line, "red") for one in found for line in one.unreadable)]
-    if any(one.holes for one in found):
+    unreadable = (words(line, "red") for partition in partitions for line in partition.unreadable)
+    parts: list[RenderableType] = [table, *unreadable]
+    if any(partition.holes for partition in partitions):
         advice = (
             "Holes: restore the files from a copy; or run `encore stream`, which fills in what Kafka still holds; or "
             "go on without these events by `encore log accept-loss`."
@@ -182,10 +183,10 @@ def _view(found: "Sequence[Surveyed]") -> RenderableType:
 
 
 def _listed(ranges: Sequence[range]) -> str:
-    shown = [f"{one.start:,} to {one.stop - 1:,}" for one in ranges[:_SHOWN]]
+    texts = [f"{offsets.start:,} to {offsets.stop - 1:,}" for offsets in ranges[:_SHOWN]]
     if len(ranges) > _SHOWN:
-        shown.append(f"{len(ranges) - _SHOWN:,} more ({sum(map(len, ranges)):,} in all)")
-    return "\n".join(shown)
+        texts.append(f"{len(ranges) - _SHOWN:,} more ({sum(map(len, ranges)):,} in all)")
+    return "\n".join(texts)
 
 
 def _pair(offsets: range) -> list[int]:
@@ -193,6 +194,7 @@ def _pair(offsets: range) -> list[int]:
     return [offsets.start, offsets.stop]
 
 
-def _plain(one: "Surveyed") -> dict[str, object]:
-    ranges = {name: [_pair(part) for part in getattr(one, name)] for name in ("consumed", "lost", "unknown", "holes")}
-    return one._asdict() | ranges | {"ok": one.ok}
+def _plain(partition: "Surveyed") -> dict[str, object]:
+    names = ("consumed", "lost", "unknown", "holes")
+    ranges = {name: [_pair(part) for part in getattr(partition, name)] for name in names}
+    return partition._asdict() | ranges | {"ok": partition.ok}

@@ -1,4 +1,4 @@
-"""`encore forget` and `encore export-person`: what is known of one person, and forgetting it."""
+"""`encore forget` and `encore export-person`: all data of one person, deleted or exported."""
 
 import json
 from pathlib import Path
@@ -36,12 +36,12 @@ def forget(
     from server.jobs.privacy.forget import forget as forget_person  # noqa: PLC0415 - each command imports what it needs
 
     settings = settings_in_home("forget")
-    who = Person.parse(person, settings.declared.schema)
+    subject = Person.parse(person, settings.declared.schema)
     if not yes and not as_json:
-        typer.confirm(f"Delete all that is known of {who}? There is no way back", abort=True)
+        typer.confirm(f"Delete all that is known of {subject}? There is no way back", abort=True)
     with told_where_interrupted(), progress("forgetting", as_json) as tell:
-        receipt = forget_person(settings, who, tell, refused_days=refuse_days)
-    # How much, for the audit log; whom, it does not say.
+        receipt = forget_person(settings, subject, tell, refused_days=refuse_days)
+    # The audit log gets the amounts, not the person.
     note(events=receipt.events, states=sum(receipt.states.values()), predictions=receipt.predictions)
     print_result(msgspec.to_builtins(receipt), as_json, "\n".join(_lines(receipt)), ok=not _unfinished(receipt))
 
@@ -54,38 +54,38 @@ def export_person(
     from server.jobs.privacy.known import export_person as known_of  # noqa: PLC0415
 
     settings = settings_in_home("export-person")
-    who = Person.parse(person, settings.declared.schema)
-    text = json.dumps(known_of(settings, who), ensure_ascii=False, indent=1)
+    subject = Person.parse(person, settings.declared.schema)
+    text = json.dumps(known_of(settings, subject), ensure_ascii=False, indent=1)
     if output is None:
         typer.echo(text)
         return
     write_whole(output, f"{text}\n".encode())
-    out.print(f"all that is known of {who} in {output}")
+    out.print(f"all that is known of {subject} in {output}")
 
 
 def _unfinished(receipt: "Receipt") -> bool:
-    """Return whether something did not answer."""
+    """Return whether part of the system did not answer."""
     return any(line.startswith("topics: ") for line in receipt.left)
 
 
 def _lines(receipt: "Receipt") -> list[str]:
-    who = " ".join(f"{key}={value}" for key, value in receipt.person.items())
+    subject = " ".join(f"{key}={value}" for key, value in receipt.person.items())
     if not receipt.known:
         return [
-            f"nothing is known of {who}; what arrives is refused until {receipt.refused_until}",
+            f"nothing is known of {subject}; what arrives is refused until {receipt.refused_until}",
             *(f"left: {line}" for line in receipt.left),
         ]
     states = ", ".join(f"{count:,} {entity}" for entity, count in receipt.states.items()) or "no"
     lines = [
         f"forgotten: {receipt.events:,} events in {receipt.log_files:,} files of the log, {states} states, "
         f"{receipt.predictions:,} predictions, {receipt.dead_letters:,} dead letters",
-        f"what arrives of {who} is refused until {receipt.refused_until}",
+        f"what arrives of {subject} is refused until {receipt.refused_until}",
     ]
     if receipt.remade:
         lines.append("made anew without them: " + ", ".join(f"{n:,} {entity}" for entity, n in receipt.remade.items()))
-    for one in receipt.models:
-        drawn = "may have learned" if one.sampled else "learned"
-        lines.append(f"the model {one.target} {one.version} {drawn} from them: train another, where that matters")
+    for model in receipt.models:
+        drawn = "may have learned" if model.sampled else "learned"
+        lines.append(f"the model {model.target} {model.version} {drawn} from them: train another, where that matters")
     for topic in receipt.topics:
         gone = f"until {topic.gone_by}, at the latest" if topic.gone_by else "for ever: its retention drops nothing"
         lines.append(f"Kafka keeps what the topic {topic.topic} holds {gone}")

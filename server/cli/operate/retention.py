@@ -1,4 +1,4 @@
-"""`encore retention`: let go what is older than ENCORE_RETENTION says, and show how large what is kept is."""
+"""`encore retention`: delete what is older than ENCORE_RETENTION allows, and show the sizes of what is kept."""
 
 import msgspec
 
@@ -18,24 +18,24 @@ def retention(as_json: Json = False) -> None:
     from server.jobs.retention.sizes import growth, samples  # noqa: PLC0415
 
     settings = settings_in_home("retention")
-    done = apply_retention(settings)
-    let_go = {"log": done.log.rows, "predictions": done.predictions.rows, "models": ", ".join(done.models)}
-    note(**{f"{what} let go": count for what, count in let_go.items() if count})
+    report = apply_retention(settings)
+    let_go = {"log": report.log.rows, "predictions": report.predictions.rows, "models": ", ".join(report.models)}
+    note(**{f"{kind} let go": count for kind, count in let_go.items() if count})
     growing = growth(samples(settings))
     went = [
-        f"{what}: {removed.rows:,} of {removed.files:,} files went"
-        for what, removed in (("log", done.log), ("predictions", done.predictions))
+        f"{kind}: {removed.rows:,} of {removed.files:,} files went"
+        for kind, removed in (("log", report.log), ("predictions", report.predictions))
         if removed.files
     ]
-    went += [f"model {name} went" for name in done.models]
-    lines = [*went, f"kept: {sizes_in_words(growing)}", *done.problems]
-    told = {
-        "log": done.log._asdict(),
-        "predictions": done.predictions._asdict(),
-        "dead_letters": done.dead_letters,
-        "models": done.models,
-        "kept": {one.what: {"bytes": one.bytes, "a_day": one.a_day} for one in growing},
-        "sizes": msgspec.to_builtins(done.sizes),
-        "problems": done.problems,
+    went += [f"model {name} went" for name in report.models]
+    lines = [*went, f"kept: {sizes_in_words(growing)}", *report.problems]
+    result = {
+        "log": report.log._asdict(),
+        "predictions": report.predictions._asdict(),
+        "dead_letters": report.dead_letters,
+        "models": report.models,
+        "kept": {size.what: {"bytes": size.bytes, "a_day": size.a_day} for size in growing},
+        "sizes": msgspec.to_builtins(report.sizes),
+        "problems": report.problems,
     }
-    print_result(told, as_json, "\n".join(lines), ok=not done.problems)
+    print_result(result, as_json, "\n".join(lines), ok=not report.problems)

@@ -1,4 +1,4 @@
-"""`encore rollout`: other definitions, or the same states anew, go live without a cold answer."""
+"""`encore rollout`: changed definitions, or the same states made again, go live without a cold answer."""
 
 from typing import Annotated, Any
 
@@ -32,15 +32,15 @@ def start(
 
     stand_back()
     with told_where_interrupted(), progress("rollout", as_json) as tell:
-        done = roll_out(settings_in_home("rollout"), tell, anew=anew, finish=finish, force=force)
-    if not done.made:
-        shown = f"plan {done.after} answers: its states are those that there were"
+        outcome = roll_out(settings_in_home("rollout"), tell, anew=anew, finish=finish, force=force)
+    if not outcome.made:
+        text = f"plan {outcome.after} answers: its states are those that there were"
     else:
-        counted = ", ".join(f"{count:,} {entity}" for entity, count in done.states.items())
-        shown = f"plan {done.after} answers, with {counted} states, after {done.seconds:.0f} s"
-    if done.stage == "switched":
-        shown += "\nthe states before are kept: `encore rollout finish` deletes them, `encore rollout back` goes back"
-    print_result(done._asdict(), as_json, shown)
+        counted = ", ".join(f"{count:,} {entity}" for entity, count in outcome.states.items())
+        text = f"plan {outcome.after} answers, with {counted} states, after {outcome.seconds:.0f} s"
+    if outcome.stage == "switched":
+        text += "\nthe states before are kept: `encore rollout finish` deletes them, `encore rollout back` goes back"
+    print_result(outcome._asdict(), as_json, text)
 
 
 @rollout.command(epilog="Example: encore rollout status --json")
@@ -48,15 +48,17 @@ def status(as_json: Json = False) -> None:
     """Show how far a rollout is, and how long the present step will take."""
     from server.jobs.rollout.rollout import rollout_status  # noqa: PLC0415
 
-    found = rollout_status(read_settings())
-    told: dict[str, Any] = {
-        "standing": msgspec.to_builtins(found.standing),
-        "step": msgspec.to_builtins(found.step),
-        "remaining_s": found.remaining_s,
-        "interrupted": found.interrupted,
-        "workers": {one.worker: {"edition": one.edition, "follows": one.follows} for one in found.workers},
+    current = rollout_status(read_settings())
+    result: dict[str, Any] = {
+        "standing": msgspec.to_builtins(current.standing),
+        "step": msgspec.to_builtins(current.step),
+        "remaining_s": current.remaining_s,
+        "interrupted": current.interrupted,
+        "workers": {
+            worker.worker: {"edition": worker.edition, "follows": worker.follows} for worker in current.workers
+        },
     }
-    standing, step = found.standing, found.step
+    standing, step = current.standing, current.step
     if standing is None:
         lines = ["there was no rollout yet"]
     else:
@@ -65,11 +67,11 @@ def status(as_json: Json = False) -> None:
             lines.append(f"{standing.stage}: the other states are by plan {standing.other.plan}")
     if step is not None:
         share = f", {step.done:,} of {step.total:,}" if step.total else ""
-        left = "" if found.remaining_s is None else f", about {found.remaining_s:.0f} s more"
-        lines.append(f"now: {step.what}{share}{left}")
-    if found.interrupted:
+        remaining = "" if current.remaining_s is None else f", about {current.remaining_s:.0f} s more"
+        lines.append(f"now: {step.what}{share}{remaining}")
+    if current.interrupted:
         lines.append("it was interrupted: `encore rollout start` goes on, `encore rollout back` gives it up")
-    print_result(told, as_json, "\n".join(lines))
+    print_result(result, as_json, "\n".join(lines))
 
 
 @rollout.command(epilog="Example: encore rollout finish")

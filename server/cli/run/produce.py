@@ -18,31 +18,31 @@ if TYPE_CHECKING:
 __all__ = ["produce"]
 
 _NOT_ASKED = {"servers", "partitions", "seed", "users", "products"}
-"""What the settings say, and what the kept shop is made of."""
+"""Flags that the settings determine, or that the stored shop fixes."""
 
 _BY_PROJECT = "topic"
-"""What the settings say where the flag does not."""
+"""The flag whose default is a setting of the project."""
 
 
-def produce(as_json: Json = False, **asked: Any) -> None:
+def produce(as_json: Json = False, **values: Any) -> None:
     """Send live traffic of the shop, or a file, into Kafka."""
     from server.jobs.produce import run_producer  # noqa: PLC0415
     from server.meters.producer import ProducerMeters  # noqa: PLC0415
 
     settings = settings_in_home("produce")
-    asked["topic"] = asked["topic"] or settings.kafka_names.events
+    values["topic"] = values["topic"] or settings.kafka_names.events
     options = ProduceOptions(
-        **asked,
+        **values,
         servers=settings.kafka_servers,
         access=settings.kafka_access,
         partitions=settings.partitions,
         schema=settings.declared.schema,
     )
-    meters, say = ProducerMeters(), seldom(err.print, watched=err.is_terminal)
+    meters, print_summary = ProducerMeters(), seldom(err.print, watched=err.is_terminal)
 
     def report(so_far: "Summary") -> None:
         meters.note(so_far)
-        say(so_far)
+        print_summary(so_far)
 
     with watched(settings, "ENCORE_PRODUCER_PORT", settings.producer_port, meters):
         summary = run_producer(settings, options, stop_on_signals(), report)
@@ -50,13 +50,13 @@ def produce(as_json: Json = False, **asked: Any) -> None:
 
 
 def _option(flag: Flag) -> Any:
-    told = f"{flag.help} By default the project's." if flag.field == _BY_PROJECT else flag.help
-    return typer.Option(flag.name, help=told)
+    help_text = f"{flag.help} By default the project's." if flag.field == _BY_PROJECT else flag.help
+    return typer.Option(flag.name, help=help_text)
 
 
 def _signature() -> inspect.Signature:
     """Return the command's flags as Typer reads them."""
-    of_options = [
+    parameters = [
         inspect.Parameter(
             flag.field,
             inspect.Parameter.KEYWORD_ONLY,
@@ -67,7 +67,7 @@ def _signature() -> inspect.Signature:
         if flag.field not in _NOT_ASKED
     ]
     as_json = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
-    return inspect.Signature([*of_options, as_json])
+    return inspect.Signature([*parameters, as_json])
 
 
 produce.__signature__ = _signature()  # type: ignore[attr-defined]

@@ -69,11 +69,11 @@ def translate(
 
 
 def leave_pandas_out() -> None:
-    """Let PyArrow make its arrays without pandas, for good: to be called before it has made any.
+    """Keep PyArrow from importing pandas, for the life of the process; call it before the first array is made.
 
-    With the first array it imports pandas, only to know such objects when it is given some, and asks no second time:
-    0.2 s of processor time and 40 MB for a worker (a second where no bytecode is kept), which has none and must be back
-    soon after a kill.
+    PyArrow imports pandas with the first array, only to recognize its objects, and tries only once. That takes 0.2 s of
+    processor time (a second where no bytecode is kept) and 40 MB from a worker, which has no such objects and must be
+    back soon after a kill.
     """
     import pyarrow as pa  # noqa: PLC0415 - a tenth of a second, which other commands need not wait for
 

@@ -1,4 +1,4 @@
-"""All of a system on this machine, or what it stands on."""
+"""A whole system on this machine, or only its infrastructure."""
 
 from typing import Annotated, Literal
 

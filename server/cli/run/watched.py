@@ -1,4 +1,4 @@
-"""A part that serves its metrics while it works, where the settings name a port."""
+"""Serving the metrics of a part while it works, if the settings name a port."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +13,12 @@ __all__ = ["watched"]
 
 
 @contextmanager
-def watched(settings: Settings, variable: str, port: int, part: "Part", *others: "Meters") -> Iterator[None]:
-    """Serve what a part says of itself while the block runs; without a port the server is not even imported."""
+def watched(settings: Settings, variable: str, port: int, part: "Part", *more_meters: "Meters") -> Iterator[None]:
+    """Serve the metrics of a part while the block runs; without a port the server is not even imported."""
     if not port:
         yield
         return
     from server.api.part_server import part_served  # noqa: PLC0415 - it imports FastAPI
 
-    with part_served(settings, variable, port, part, others):
+    with part_served(settings, variable, port, part, more_meters):
         yield

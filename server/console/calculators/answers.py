@@ -27,7 +27,7 @@ __all__ = [
 
 
 class Asking(NamedTuple):
-    """What a target's model answers: the question in words, its horizon, and how often yes is the answer anyway."""
+    """The question that a target's model answers: its meaning in words, its horizon, and the base rate of yes."""
 
     target: str
     version: str
@@ -43,7 +43,7 @@ class Asking(NamedTuple):
 
     @property
     def model(self) -> str:
-        """The model's name, for the foot of what was computed with it."""
+        """The model's name, for captions."""
         return f"{self.target.replace('_', ' ')}: {self.estimator} {self.version}"
 
 
@@ -61,7 +61,7 @@ def asking_of(report: Mapping[str, Any]) -> Asking:
 
 
 def likelihood(score: float, base_rate: float | None) -> str:
-    """Return a probability in words. Likely is what comes true more often than not; the rest is against the average."""
+    """Return a probability in words: likely from `_LIKELY` on, else compared with the average."""
     if score >= _LIKELY:
         return "Likely"
     if base_rate is None:
@@ -73,17 +73,17 @@ def likelihood(score: float, base_rate: float | None) -> str:
 
 _LIKELY = 0.5
 _MORE = 1.25
-"""A score by this factor above or below the base rate is said to be so."""
+"""Factor above or below the base rate from which a score is called more or less likely than on average."""
 
 
-def verdict(answer: Mapping[str, Any], asking: Asking | None = None) -> str:
+def verdict(answer: Mapping[str, Any], question: Asking | None = None) -> str:
     """Return the answer in a sentence: probability, horizon, base rate and threshold."""
     score, threshold = answer["confidence"], answer["threshold"]
-    base_rate = asking.base_rate if asking else None
-    question = f"{asking.within} {asking.meaning}" if asking else str(answer.get("target") or "").replace("_", " ")
+    base_rate = question.base_rate if question else None
+    subject = f"{question.within} {question.meaning}" if question else str(answer.get("target") or "").replace("_", " ")
     average = "" if base_rate is None else f"; {formats.percent(base_rate)} on average"
     text = (
-        f"{likelihood(score, base_rate)}: {question}: {formats.percent(score)}{average}. "
+        f"{likelihood(score, base_rate)}: {subject}: {formats.percent(score)}{average}. "
         f"It {'reaches' if score >= threshold else 'is below'} the threshold of {formats.percent(threshold)}."
     )
     if answer.get("cold_start"):
@@ -92,7 +92,7 @@ def verdict(answer: Mapping[str, Any], asking: Asking | None = None) -> str:
 
 
 def named_row(value_of: Callable[[str], Any], schema: Schema) -> dict[str, Any]:
-    """Return what a question names, by the words for its columns (`user` for `user_id`)."""
+    """Return the ids of a question, by their columns' names in words (`user` for `user_id`)."""
     return {words_of(name): value_of(name) for name in schema.asked_keys}
 
 
@@ -102,7 +102,7 @@ def words_of(column: str) -> str:
 
 
 def scored_row(answer: Mapping[str, Any], schema: Schema, within: str = "") -> dict[str, Any]:
-    """Return an answer as a row: what it is about, probability (`within` its horizon), and whether it is enough."""
+    """Return an answer as a row: ids, probability (`within` its horizon), and whether it reaches the threshold."""
     return {
         **named_row(answer.__getitem__, schema),
         (f"{within} (%)" if within else "probability (%)"): round(100 * answer["confidence"], 1),
@@ -110,14 +110,14 @@ def scored_row(answer: Mapping[str, Any], schema: Schema, within: str = "") -> d
     }
 
 
-def feature_rows(values: Mapping[str, Any], words: FeatureWords) -> list[dict[str, str]]:
-    """Return a row per feature: in words, of what it is, its value, and its name in the definitions."""
+def feature_rows(values: Mapping[str, Any], descriptions: FeatureWords) -> list[dict[str, str]]:
+    """Return a row per feature: description, subject, value, and name in the definitions."""
     return [
         {
-            "feature": words[name].short,
-            "of": words[name].of,
+            "feature": descriptions[name].short,
+            "of": descriptions[name].subject,
             "value": formats.significant(value),
-            "meaning": words[name].full,
+            "meaning": descriptions[name].full,
             "name": name,
         }
         for name, value in values.items()
@@ -129,10 +129,10 @@ def age_rows(last_event: Mapping[str, str | None], now_us: int) -> list[dict[str
     return [
         {
             "of": entity_words(entity),
-            "last event": formats.when(at),
-            "age": formats.ago(formats.micros(at), now_us),
+            "last event": formats.when(time),
+            "age": formats.ago(formats.micros(time), now_us),
         }
-        for entity, at in last_event.items()
+        for entity, time in last_event.items()
     ]
 
 
@@ -145,22 +145,22 @@ class Parts(NamedTuple):
     total: float
 
     @property
-    def shown(self) -> dict[str, float]:
+    def contributions(self) -> dict[str, float]:
         """The contributions, with the rest as one of them."""
         return self.largest | ({OTHERS: self.rest} if self.rest else {})
 
     @property
     def points(self) -> dict[str, float]:
-        """What is shown as shares of 1: the probability's change as one after the other comes in, in this order."""
-        found, at = {}, self.base
-        for name, part in self.shown.items():
-            found[name] = probability(at + part) - probability(at)
-            at += part
-        return found
+        """The contributions as shares of 1: the change of probability as each is added, in this order."""
+        changes, log_odds = {}, self.base
+        for name, part in self.contributions.items():
+            changes[name] = probability(log_odds + part) - probability(log_odds)
+            log_odds += part
+        return changes
 
 
 OTHERS = "all others"
-"""What the contributions are called that are too small to be shown."""
+"""Label of the contributions that are too small to be shown."""
 
 
 def probability(log_odds: float) -> float:
@@ -173,5 +173,5 @@ def parts_of(answer: Mapping[str, Any]) -> Parts | None:
     explanation = answer.get("explanation")
     if not explanation:
         return None
-    largest = {one["feature"]: one["contribution"] for one in explanation["contributions"]}
+    largest = {part["feature"]: part["contribution"] for part in explanation["contributions"]}
     return Parts(explanation["base"], largest, explanation["rest"], explanation["log_odds"])

@@ -1,4 +1,4 @@
-"""Whom and what the questions of a project are of, and which event of both repeats."""
+"""The two keys that a project's questions name, and the event type of both that repeats."""
 
 from typing import NamedTuple
 
@@ -9,20 +9,20 @@ __all__ = ["AskedPair", "Regular", "asked_pair"]
 
 
 class AskedPair(NamedTuple):
-    """The columns that say who and what, the type of events that repeats, its plural, the column of money if any."""
+    """Both keys (first that which orders events), the repeating event type, its plural, the column of money, if any."""
 
-    who: str
-    what: str
+    user_key: str
+    item_key: str
     event_type: str
     events: str
     amount: str | None
 
 
 class Regular(NamedTuple):
-    """Somebody with several events of one thing: how many, the first and last (UTC µs), the mean amount."""
+    """A pair of ids with several events: their number, the first and last time (UTC µs), the mean amount."""
 
-    who: str
-    what: str
+    user: str
+    item: str
     times: int
     first_us: int
     last_us: int
@@ -30,13 +30,13 @@ class Regular(NamedTuple):
 
 
 def asked_pair(project: Project) -> AskedPair | None:
-    """Return whom and what a project's questions are of, and what repeats; None where they name no two keys."""
+    """Return a project's pair of keys and the event that repeats; None if its questions do not name two keys."""
     schema = project.schema
     keys = [name for name in schema.asked_keys if name in schema.keys]
     if len(keys) != 2:
         return None
-    first = next(iter(targets_of(project).values()))
+    target = next(iter(targets_of(project).values()))
     amount = next((measure.name for measure in schema.asked_measures), None)
-    who, what = sorted(keys, key=lambda name: name != schema.ordered_by)
-    plurals = {one.name: one.plural for one in schema.types}
-    return AskedPair(who, what, first.label, plurals.get(first.label) or f"{first.label} events", amount)
+    user_key, item_key = sorted(keys, key=lambda name: name != schema.ordered_by)
+    plurals = {event_type.name: event_type.plural for event_type in schema.types}
+    return AskedPair(user_key, item_key, target.label, plurals.get(target.label) or f"{target.label} events", amount)

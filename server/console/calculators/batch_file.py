@@ -54,7 +54,7 @@ def columns_of(schema: Schema) -> tuple[str, ...]:
 def template_of(schema: Schema) -> str:
     """Return a file to begin with: two questions, the second without measures."""
     first = [f"{name.removesuffix('_id')}-1" for name in schema.asked_keys]
-    second = [f"{name.removesuffix('_id')}-{place}" for place, name in enumerate(schema.asked_keys, 1)]
+    second = [f"{name.removesuffix('_id')}-{number}" for number, name in enumerate(schema.asked_keys, 1)]
     measures = schema.asked_measures
     return write_csv(
         columns_of(schema),
@@ -66,7 +66,7 @@ def template_of(schema: Schema) -> str:
 
 
 def read_questions(data: bytes, schema: Schema, name: str = "the file") -> Checked:
-    """Parse the questions of a CSV by the API's rules. Raises DataError where it is no such CSV at all."""
+    """Parse the questions of a CSV by the API's rules. Raises DataError if the file as a whole is not such a CSV."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -87,17 +87,17 @@ def read_questions(data: bytes, schema: Schema, name: str = "the file") -> Check
 def ask_all(
     ask: Callable[[Sequence[Mapping[str, Any]]], list[dict[str, Any] | None]], questions: Sequence[Mapping[str, Any]]
 ) -> Iterator[list[dict[str, Any] | None]]:
-    """Yield the answers in parts, each as large as the API accepts; None for a question without."""
-    for first in range(0, len(questions), MAX_BATCH):
-        yield ask(questions[first : first + MAX_BATCH])
+    """Yield the answers in parts, each as large as the API accepts; None for a question without an answer."""
+    for start in range(0, len(questions), MAX_BATCH):
+        yield ask(questions[start : start + MAX_BATCH])
 
 
 def write_scores(
     questions: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any] | None], schema: Schema
 ) -> bytes:
     """Return the questions with their scores as CSV; without an answer they are empty."""
-    told = zip(questions, answers, strict=True)
-    rows = ({**question, **answer, "score": answer["confidence"]} if answer else question for question, answer in told)
+    pairs = zip(questions, answers, strict=True)
+    rows = ({**question, **answer, "score": answer["confidence"]} if answer else question for question, answer in pairs)
     return write_csv([*columns_of(schema), *_SCORES], rows)
 
 
@@ -113,9 +113,9 @@ def _check_header(header: Sequence[str], schema: Schema, name: str) -> None:
     absent = [column for column in columns if column in schema.keys and column not in header]
     unknown = [column for column in header if column not in columns]
     if absent or unknown or len(set(header)) != len(header):
-        shown = ", ".join(header)[:200] or "nothing"
+        present = ", ".join(header)[:200] or "nothing"
         raise DataError(
-            f"{name}: the first line must name the columns {words_of(schema)}; it has: {shown}. See the template."
+            f"{name}: the first line must name the columns {words_of(schema)}; it has: {present}. See the template."
         )
 
 
@@ -134,8 +134,8 @@ def _check_rows(header: Sequence[str], lines: Iterator[list[str]], schema: Schem
             question = asking_of(schema).query.model_validate(row)
         except ValidationError as error:
             checked.faults.extend(
-                Fault(line, ".".join(map(str, found["loc"])), str(found["msg"]).removeprefix("Value error, "))
-                for found in error.errors(include_url=False, include_input=False)
+                Fault(line, ".".join(map(str, details["loc"])), str(details["msg"]).removeprefix("Value error, "))
+                for details in error.errors(include_url=False, include_input=False)
             )
         else:
             checked.questions.append(question.model_dump(include=set(columns_of(schema)), exclude_none=True))

@@ -25,15 +25,15 @@ class Confusion(NamedTuple):
 
     @property
     def precision(self) -> float | None:
-        """Precision; None where nothing was predicted yes."""
+        """Precision; None if nothing was predicted yes."""
         decided = self.true_positives + self.false_positives
         return self.true_positives / decided if decided else None
 
     @property
     def recall(self) -> float | None:
-        """Recall; None where there is no yes."""
-        there = self.true_positives + self.false_negatives
-        return self.true_positives / there if there else None
+        """Recall; None if there is no yes."""
+        positives = self.true_positives + self.false_negatives
+        return self.true_positives / positives if positives else None
 
     def profit(self, payoffs: Payoffs) -> float:
         """Return the expected profit over all examples (Elkan 2001, The foundations of cost-sensitive learning)."""
@@ -56,7 +56,7 @@ class Scores(NamedTuple):
         return [round(middle - half, 9) for middle in self.middles]
 
     def at(self, threshold: float) -> Confusion:
-        """Return the matrix where scores at or above the threshold mean yes."""
+        """Return the matrix if scores at or above the threshold mean yes."""
         above = [middle >= threshold for middle in self.middles]
         yes = self.count_yes * sum(share for share, counts in zip(self.yes, above, strict=True) if counts)
         no = self.count_no * sum(share for share, counts in zip(self.no, above, strict=True) if counts)
@@ -64,7 +64,7 @@ class Scores(NamedTuple):
 
 
 def scores_of(report: Mapping[str, Any]) -> Scores | None:
-    """Return the score distribution of a version's test; None where its report has none."""
+    """Return the score distribution of a version's test; None if its report has none."""
     evaluation, test = report.get("evaluation") or {}, report.get("metrics", {}).get("test", {})
     curves = evaluation.get("curves", {})
     if not {"scores_yes", "scores_no"} <= curves.keys() or "rows" not in test:

@@ -27,7 +27,7 @@ class Done(NamedTuple):
 
 
 class Day(NamedTuple):
-    """What the events of a UTC day brought: their amount (their number where there is no money), how many, by whom."""
+    """The events of a UTC day: their amount (or number, if there is no money), their number, and that of buyers."""
 
     day: date
     amount: float
@@ -36,9 +36,9 @@ class Day(NamedTuple):
 
 
 class Sold(NamedTuple):
-    """What something brought in a period: amount, events, and the amount in the period before."""
+    """Sales of one id in a period: amount, number of events, and the amount in the period before."""
 
-    what: str
+    item: str
     amount: float
     events: int
     before: float
@@ -47,7 +47,7 @@ class Sold(NamedTuple):
 class EventHistory:
     """Queries of one event log, each by an engine of its own that is closed afterwards.
 
-    Every method raises `DataError` where the log is empty or cannot be read.
+    Every method raises `DataError` if the log is empty or cannot be read.
     """
 
     def __init__(self, log: EventLog, plan: Plan, *, memory: str = "1GB") -> None:
@@ -78,19 +78,19 @@ class EventHistory:
     def features_at(self, user_id: str, product_id: str, amount: float | None, at_us: int) -> dict[str, Value]:
         """Return every feature of the user, the product, the pair and the request, as of a time (UTC µs)."""
         ids = {"user_id": user_id, "product_id": product_id}
-        found: dict[str, Value] = {}
+        values: dict[str, Value] = {}
         with self._engine() as engine:
             for entity in (USER, PRODUCT, USER_PRODUCT):
                 spine = pd.DataFrame([{key: ids[key] for key in entity.join_keys} | {"time_us": at_us}])
-                found |= self._values(engine, entity, spine, None)[0]
+                values |= self._values(engine, entity, spine, None)[0]
         request = RequestValues(self._plan)
-        return found | dict(zip(request.names, request.get(found, (amount,), at_us), strict=True))
+        return values | dict(zip(request.names, request.get(values, (amount,), at_us), strict=True))
 
     def regulars(self, pair: AskedPair, at_us: int, limit: int) -> list[Regular]:
-        """Return those with at least two of the events by then (UTC µs), the latest first."""
+        """Return the pairs with at least two of the events by `at_us` (UTC µs), the latest first."""
         amount = f'coalesce(avg("{pair.amount}"), 0)' if pair.amount else "0"
         rows = self._rows(
-            f'SELECT "{pair.who}", "{pair.what}", count(*), min(epoch_us("timestamp")), '  # noqa: S608 - declared names
+            f'SELECT "{pair.user_key}", "{pair.item_key}", count(*), min(epoch_us("timestamp")), '  # noqa: S608 - declared names
             f'max(epoch_us("timestamp")) AS last, {amount} FROM {{log}} '
             'WHERE event_type = $kind AND epoch_us("timestamp") <= $at '
             "GROUP BY 1, 2 HAVING count(*) >= 2 ORDER BY last DESC, 1, 2 LIMIT $most",
@@ -101,10 +101,10 @@ class EventHistory:
         return [Regular(*row) for row in rows]
 
     def sold_by_day(self, pair: AskedPair, since_us: int, until_us: int) -> list[Day]:
-        """Return what the events brought on each UTC day of `[since_us, until_us)` that has some, in order."""
+        """Return the sales of each UTC day of `[since_us, until_us)` that has events, in order."""
         rows = self._rows(
             f"SELECT CAST(\"timestamp\" AT TIME ZONE 'UTC' AS DATE), {_amount(pair)}, count(*), "  # noqa: S608 - declared
-            f'count(DISTINCT "{pair.who}") FROM {{log}} WHERE event_type = $kind '
+            f'count(DISTINCT "{pair.user_key}") FROM {{log}} WHERE event_type = $kind '
             'AND epoch_us("timestamp") >= $since AND epoch_us("timestamp") < $until GROUP BY 1 ORDER BY 1',
             kind=pair.event_type,
             since=since_us,
@@ -113,9 +113,9 @@ class EventHistory:
         return [Day(*row) for row in rows]
 
     def who_bought(self, pair: AskedPair, since_us: int, until_us: int) -> int:
-        """Return how many had such an event in `[since_us, until_us)`."""
+        """Return the number of buyers: ids with such an event in `[since_us, until_us)`."""
         rows = self._rows(
-            f'SELECT count(DISTINCT "{pair.who}") FROM {{log}} WHERE event_type = $kind '  # noqa: S608 - declared names
+            f'SELECT count(DISTINCT "{pair.user_key}") FROM {{log}} WHERE event_type = $kind '  # noqa: S608 - declared names
             'AND epoch_us("timestamp") >= $since AND epoch_us("timestamp") < $until',
             kind=pair.event_type,
             since=since_us,
@@ -124,10 +124,10 @@ class EventHistory:
         return int(rows[0][0])
 
     def best_sellers(self, pair: AskedPair, since_us: int, until_us: int, limit: int) -> list[Sold]:
-        """Return what brought most in `[since_us, until_us)`, against the same time before."""
-        now, before = ('FILTER (epoch_us("timestamp") >= $since)', 'FILTER (epoch_us("timestamp") < $since)')
+        """Return the ids that sold most in `[since_us, until_us)`, and their sales in as long a time before."""
+        current, before = ('FILTER (epoch_us("timestamp") >= $since)', 'FILTER (epoch_us("timestamp") < $since)')
         rows = self._rows(
-            f'SELECT "{pair.what}", {_amount(pair, now)} AS amount, count(*) {now} AS events, '  # noqa: S608 - declared
+            f'SELECT "{pair.item_key}", {_amount(pair, current)} AS amount, count(*) {current} AS events, '  # noqa: S608 - declared
             f"{_amount(pair, before)} FROM {{log}} WHERE event_type = $kind "
             'AND epoch_us("timestamp") >= $before AND epoch_us("timestamp") < $until '
             "GROUP BY 1 HAVING events > 0 ORDER BY amount DESC, events DESC, 1 LIMIT $most",
@@ -139,12 +139,12 @@ class EventHistory:
         )
         return [Sold(*row) for row in rows]
 
-    def had_before(self, pair: AskedPair, who: str, limit: int) -> list[str]:
-        """Return what somebody has such events of, the latest first."""
+    def had_before(self, pair: AskedPair, user: str, limit: int) -> list[str]:
+        """Return the ids that `user` has such events with, the latest first."""
         rows = self._rows(
-            f'SELECT "{pair.what}" FROM {{log}} WHERE "{pair.who}" = $who '  # noqa: S608 - declared names
+            f'SELECT "{pair.item_key}" FROM {{log}} WHERE "{pair.user_key}" = $user '  # noqa: S608 - declared names
             'AND event_type = $kind GROUP BY 1 ORDER BY max("timestamp") DESC LIMIT $most',
-            who=who,
+            user=user,
             kind=pair.event_type,
             most=limit,
         )
@@ -154,15 +154,15 @@ class EventHistory:
         self, engine: DuckDBEngine, entity: Entity, spine: pd.DataFrame, names: Sequence[str] | None
     ) -> list[dict[str, Value]]:
         """Return features at each row of a spine, computed over the events of its users or products alone."""
-        wanted = [feature.name for feature in self._plan.of(entity.name).features] if names is None else names
-        rows: list[dict[str, Value]] = engine.values(self._plan, entity.name, spine, wanted).to_pylist()
+        feature_names = [feature.name for feature in self._plan.of(entity.name).features] if names is None else names
+        rows: list[dict[str, Value]] = engine.values(self._plan, entity.name, spine, feature_names).to_pylist()
         return rows
 
     def _rows(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """Run a query over the events, which it calls `{log}`."""
         with self._engine() as engine:
-            found = engine.connection.raw_sql(query.format(log=engine.scan()), parameters=parameters)
-            rows: list[tuple[Any, ...]] = found.fetchall()
+            result = engine.connection.raw_sql(query.format(log=engine.scan()), parameters=parameters)
+            rows: list[tuple[Any, ...]] = result.fetchall()
         return rows
 
     def _engine(self) -> DuckDBEngine:
@@ -170,7 +170,7 @@ class EventHistory:
 
 
 def _amount(pair: AskedPair, only: str = "") -> str:
-    """Return SQL for what events brought: money, or their number where they have none."""
+    """Return SQL for the amount of events: money, or their number if they have none."""
     return f'coalesce(sum("{pair.amount}") {only}, 0)' if pair.amount else f"count(*) {only}"
 
 
@@ -178,8 +178,8 @@ def day_counts(events: Sequence[Done]) -> dict[str, dict[str, int]]:
     """Return the number of events of each type on each day (UTC, ISO), from the first day to the last."""
     if not events:
         return {}
-    first, last = from_micros(events[0].at_us).date(), from_micros(events[-1].at_us).date()
-    days = [day.date().isoformat() for day in pd.date_range(first, last)]
+    first_day, last_day = from_micros(events[0].at_us).date(), from_micros(events[-1].at_us).date()
+    days = [day.date().isoformat() for day in pd.date_range(first_day, last_day)]
     counts: dict[str, dict[str, int]] = {}
     for event in events:
         day = from_micros(event.at_us).date().isoformat()

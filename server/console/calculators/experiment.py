@@ -1,4 +1,4 @@
-"""An experiment on two shares (customers who buy, with and without a treatment): how many, how sure, how much.
+"""An experiment on two shares (customers who buy, with and without a treatment): size, power, and difference.
 
 n      (z₁₋α/₂ √(2 p̄ q̄) + z₁₋β √(p₁q₁ + p₂q₂))² / (p₁ − p₂)²     Fleiss, Levin & Paik (2003), eq. 4.14
 power  Φ((√n |p₁ − p₂| − z₁₋α/₂ √(2 p̄ q̄)) / √(p₁q₁ + p₂q₂))      the same, solved for power
@@ -48,7 +48,7 @@ class Comparison(NamedTuple):
 def sample_size(first: float, second: float, *, alpha: float = 0.05, wanted_power: float = 0.8) -> int:
     """Return the customers per arm needed to detect a change from `first` to `second` (shares) at this power and level.
 
-    Raises ConfigurationError where there is no difference, or a number is no share.
+    Raises ConfigurationError if there is no difference, or a number is no share.
     """
     _check_shares(first, second, alpha, wanted_power)
     if first == second:
@@ -64,12 +64,12 @@ def power(first: float, second: float, customers: float, *, alpha: float = 0.05)
     pooled, apart = _spreads(first, second)
     if apart == 0:
         return 1.0 if first != second else alpha
-    found: float = stats.norm.cdf((math.sqrt(customers) * abs(first - second) - _z(1 - alpha / 2) * pooled) / apart)
-    return found
+    result: float = stats.norm.cdf((math.sqrt(customers) * abs(first - second) - _z(1 - alpha / 2) * pooled) / apart)
+    return result
 
 
 def wilson(bought: int, customers: int, *, alpha: float = 0.05) -> Interval:
-    """Wilson's score interval of a share."""
+    """Return Wilson's score interval of a share."""
     z = _z(1 - alpha / 2)
     share = bought / customers
     scale = 1 + z**2 / customers
@@ -91,12 +91,12 @@ def compare(
                 f"{name}: {bought} of {customers} bought; give at least one customer, and no more buyers than customers"
             )
     first, second = first_bought / first_customers, second_bought / second_customers
-    ours = wilson(first_bought, first_customers, alpha=alpha)
-    theirs = wilson(second_bought, second_customers, alpha=alpha)
+    first_interval = wilson(first_bought, first_customers, alpha=alpha)
+    second_interval = wilson(second_bought, second_customers, alpha=alpha)
     difference = second - first
     interval = Interval(
-        difference - math.hypot(second - theirs.low, ours.high - first),
-        difference + math.hypot(theirs.high - second, first - ours.low),
+        difference - math.hypot(second - second_interval.low, first_interval.high - first),
+        difference + math.hypot(second_interval.high - second, first - first_interval.low),
     )
     pooled = (first_bought + second_bought) / (first_customers + second_customers)
     spread = math.sqrt(pooled * (1 - pooled) * (1 / first_customers + 1 / second_customers))
@@ -107,7 +107,7 @@ def compare(
         p_value = float(stats.fisher_exact(table).pvalue)
     else:
         p_value = 2 * float(stats.norm.sf(abs(z)))
-    return Comparison(first, second, ours, theirs, difference, interval, z, p_value, exact)
+    return Comparison(first, second, first_interval, second_interval, difference, interval, z, p_value, exact)
 
 
 def _spreads(first: float, second: float) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""What a discount would bring: each customer's chance to buy at each discount, and the profit that is left.
+"""Simulation of a discount: each customer's probability to buy at each discount, and the profit that is left.
 
 chance   p(d) = p + (1 − p) · rescued(d)       r: `data.discount`; how customers respond is an assumption
 profit   p(d) · (m − d) · a − c                m: margin share at full price, d: discount, a: amount, c: cost of asking
@@ -50,20 +50,20 @@ def simulate(
         raise ConfigurationError("no customers to simulate; score some first")
     if not (0 < margin <= 1 and cost >= 0 and all(0 <= share < 1 for share in (response, *discounts))):
         raise ConfigurationError("margin, response and discounts must be shares between 0 and 1, the cost not below 0")
-    found = []
+    outcomes = []
     for discount in discounts:
         share = rescued(discount, response)
-        more = (1 - p) * share
+        rescued_purchases = (1 - p) * share
         uplift = gain(p, share, discount, margin) * a - cost
         pays = uplift > 1e-9 * a  # more than the last digits of a float
-        found.append(
+        outcomes.append(
             Outcome(
                 discount,
-                float(more.sum()),
+                float(rescued_purchases.sum()),
                 float(uplift.sum()),
                 int(pays.sum()),
-                float(more[pays].sum()),
+                float(rescued_purchases[pays].sum()),
                 float(uplift[pays].sum()),
             )
         )
-    return found
+    return outcomes

@@ -43,19 +43,19 @@ def comparison_rows(
 ) -> list[dict[str, Any]]:
     """Return a row per test metric, with a column per report and per baseline of the first; with intervals, if any.
 
-    `title` gives the words for the feature that a baseline ranks by.
+    `title` returns the description of the feature that a baseline ranks by.
     """
     columns: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
     for name, report in reports.items():
         intervals = (report.get("evaluation") or {}).get("intervals", {})
         columns[name] = (report["metrics"].get("test", {}), intervals.get("model", {}))
         if len(columns) == 1:
-            baselines = {place: (metrics, intervals.get(place, {})) for place, metrics in report["baselines"].items()}
+            baselines = {rival: (metrics, intervals.get(rival, {})) for rival, metrics in report["baselines"].items()}
     columns |= {f"baseline: {_BASELINES.get(name) or title(name)}": metrics for name, metrics in baselines.items()}
     return [
-        {"on the test": told}
+        {"on the test": heading}
         | {column: _interval(values.get(name), spans.get(name)) for column, (values, spans) in columns.items()}
-        for name, told in METRIC_NAMES.items()
+        for name, heading in METRIC_NAMES.items()
         if any(values.get(name) is not None for values, _ in columns.values())
     ]
 
@@ -108,23 +108,23 @@ def told(change: Mapping[str, Any]) -> str:
 
 def difference_rows(report: Mapping[str, Any], champion: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a row per test metric: of a version, of the champion, and their difference."""
-    of, against = (one["metrics"].get("test") or {} for one in (report, champion))
+    own, other = (tested["metrics"].get("test") or {} for tested in (report, champion))
     return [
         {
-            "on the test": told,
-            "this version": _short(of.get(name)),
-            "champion": _short(against.get(name)),
-            "difference": None if None in (of.get(name), against.get(name)) else round(of[name] - against[name], 3),
+            "on the test": heading,
+            "this version": _short(own.get(name)),
+            "champion": _short(other.get(name)),
+            "difference": None if None in (own.get(name), other.get(name)) else round(own[name] - other[name], 3),
         }
-        for name, told in METRIC_NAMES.items()
-        if of.get(name) is not None or against.get(name) is not None
+        for name, heading in METRIC_NAMES.items()
+        if own.get(name) is not None or other.get(name) is not None
     ]
 
 
 def judged(
     report: Mapping[str, Any], champion: Mapping[str, Any] | None, retraining: Mapping[str, Any] | None
 ) -> tuple[bool | None, str]:
-    """Return whether a version is better than the champion (None: that cannot be told), and why, in a sentence.
+    """Return whether a version is better than the champion (None: undecided), and why, in a sentence.
 
     A contest of both on the same newest examples decides; without one, intervals of tests of the same time may.
     """
@@ -140,8 +140,8 @@ def judged(
         span = f"its lead in PR AUC is {low:+.3f} to {high:+.3f} (95 %), both judged on the newest period"
         return low > 0, (f"Better: {span}." if low > 0 else f"Not better than chance would make it: {span}.")
     spans = [
-        ((one.get("evaluation") or {}).get("intervals", {}).get("model", {}) or {}).get("pr_auc")
-        for one in (report, champion)
+        ((tested.get("evaluation") or {}).get("intervals", {}).get("model", {}) or {}).get("pr_auc")
+        for tested in (report, champion)
     ]
     if _tested(report) != _tested(champion):
         return None, (
@@ -162,7 +162,7 @@ def judged(
 
 
 def part_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a row per part of the examples: how many, how many of them yes, from when to when."""
+    """Return a row per part of the examples: size, base rate, first and last time."""
     return [
         {
             "part": name,

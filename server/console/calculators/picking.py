@@ -27,7 +27,7 @@ __all__ = [
 
 
 def pick_user() -> str | None:
-    """Return the selected user; None where none is selected yet."""
+    """Return the selected user; None if none is selected yet."""
     return pick_named("user_id")
 
 
@@ -37,19 +37,19 @@ def pick_product() -> str | None:
 
 
 def parameter_of(column: str) -> str:
-    """Return the name that a picked key has in the addresses of pages."""
+    """Return a key's query parameter in the addresses of pages."""
     return column.removesuffix("_id") if column in {"user_id", "product_id"} else column
 
 
 def pick_named(column: str) -> str | None:
     """Return the selected value of a key or label that questions of this project name."""
     return _pick(
-        words_of(column).capitalize(), parameter_of(column), _known(column), lambda value: named(column, value)
+        words_of(column).capitalize(), parameter_of(column), _busiest_ids(column), lambda value: named(column, value)
     )
 
 
 def require_pair() -> AskedPair | None:
-    """Return whom and what this project's questions are of; where they name no two, say what they name."""
+    """Return the project's pair of keys; None after showing which keys its questions name instead."""
     project = settings().declared
     pair = asked_pair(project)
     if pair is None:
@@ -61,7 +61,7 @@ def require_pair() -> AskedPair | None:
 
 
 def pick_target() -> str | None:
-    """Return the selected target; None, the API's first, where it serves only one."""
+    """Return the selected target; None, the API's first, if it serves only one."""
     targets = served_targets(api_key())
     if len(targets) < 2:
         return None
@@ -78,19 +78,19 @@ def pick_target() -> str | None:
 
 
 def pick_models(targets: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return the selected one of the API's targets; that which was looked at on another page first."""
+    """Return the selected one of the API's targets; the last selection is the default."""
     by_name = {target["target"]: target for target in targets}
     return by_name[chosen("target", "Question", first_first(by_name), lambda name: name.replace("_", " "))]
 
 
 def first_first(targets: Iterable[str]) -> list[str]:
     """Return names of targets by name, but the project's first one first."""
-    first = first_target(settings().declared)
-    return sorted(targets, key=lambda name: (name != first, name))
+    main = first_target(settings().declared)
+    return sorted(targets, key=lambda name: (name != main, name))
 
 
-def _known(column: str) -> list[str]:
-    """Return ids in the event log; none where there is no log yet (an id can still be typed)."""
+def _busiest_ids(column: str) -> list[str]:
+    """Return ids in the event log; none if there is no log yet (an id can still be typed)."""
     try:
         return busiest(column)
     except DataError as error:
@@ -98,16 +98,16 @@ def _known(column: str) -> list[str]:
         return []
 
 
-def _pick(label: str, parameter: str, options: list[str], shown: Callable[[str], str]) -> str | None:
-    asked = kept(parameter)
-    if asked and asked not in options:
-        options = [asked, *options]
-    index = options.index(asked) if asked else (0 if options else None)
+def _pick(label: str, parameter: str, options: list[str], label_of: Callable[[str], str]) -> str | None:
+    selection = kept(parameter)
+    if selection and selection not in options:
+        options = [selection, *options]
+    index = options.index(selection) if selection else (0 if options else None)
     picked: str | None = st.selectbox(
         label,
         options,
         index=index,
-        format_func=shown,
+        format_func=label_of,
         accept_new_options=True,
         placeholder="type an id",
         help="The busiest of the event log; any other id can be typed.",

@@ -38,11 +38,11 @@ def of_target(report: Any, target: str) -> dict[str, Any] | None:
     return next((part for part in parts if part.get("target") == target), None)
 
 
-def drift_rows(psi: Mapping[str, float], drifted: Collection[str], words: FeatureWords) -> list[dict[str, Any]]:
-    """Return a row per feature, of the highest index first; `drifted` moved more than they do by themselves."""
+def drift_rows(psi: Mapping[str, float], drifted: Collection[str], descriptions: FeatureWords) -> list[dict[str, Any]]:
+    """Return a row per feature, highest index first; those in `drifted` moved beyond their usual variation."""
     return [
         {
-            "feature": words.title(name),
+            "feature": descriptions.title(name),
             "name": name,
             "PSI": round(value, 3),
             "verdict": drift_word(name, value, drifted),
@@ -57,20 +57,20 @@ def drift_word(name: str, psi: float, drifted: Collection[str]) -> str:
 
 
 def live_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row per model and role: the number of settled predictions, and metrics where any has some."""
+    """Return a row per model and role: the number of settled predictions, and metrics if any model has some."""
     return [
         {
-            "model": one["model"],
-            "role": one["role"],
-            "predictions": one["predictions"],
-            "settled": one["settled"],
+            "model": model["model"],
+            "role": model["role"],
+            "predictions": model["predictions"],
+            "settled": model["settled"],
             **{
-                told: None if (one["metrics"] or {}).get(name) is None else round(one["metrics"][name], 3)
-                for name, told in METRIC_NAMES.items()
-                if any(other["metrics"] for other in models)
+                heading: None if (model["metrics"] or {}).get(name) is None else round(model["metrics"][name], 3)
+                for name, heading in METRIC_NAMES.items()
+                if any(rival["metrics"] for rival in models)
             },
         }
-        for one in models
+        for model in models
     ]
 
 
@@ -78,26 +78,28 @@ def recent_histograms(
     archive: PredictionArchive, target: str, reference: Mapping[str, Histogram]
 ) -> tuple[dict[str, Histogram], int]:
     """Return the newest predictions' features in the reference's bins, and the number of predictions."""
-    found = archive.read(["as_of", "features"], target=target).sort_by([("as_of", "descending")]).slice(0, _RECENT)
-    rows = [json.loads(text) for text in found["features"].to_pylist()]
+    predictions = archive.read(["as_of", "features"], target=target)
+    predictions = predictions.sort_by([("as_of", "descending")]).slice(0, _RECENT)
+    rows = [json.loads(text) for text in predictions["features"].to_pylist()]
     return {
-        name: histogram_of(float32_rows([row.get(name) for row in rows]), of.edges)
-        for name, of in reference.items()
+        name: histogram_of(float32_rows([row.get(name) for row in rows]), histogram.edges)
+        for name, histogram in reference.items()
         if rows
     }, len(rows)
 
 
 def metrics_from(archive: PredictionArchive, target: str, version: str, horizon_us: int) -> tuple[int, datetime | None]:
-    """Return how many live predictions of a version are kept, and from when on there are metrics of them.
+    """Return the number of a version's kept live predictions, and the time from which there are metrics of them.
 
-    There are when the horizon of the first `MIN_ROWS` is over; None where fewer are kept.
+    That is when the horizon of the first `MIN_ROWS` ends; None if fewer are kept.
     """
-    found = archive.read(["as_of", "model", "shadow_model"], target=target)
-    of_it = found.filter(pc.or_kleene(pc.equal(found["model"], version), pc.equal(found["shadow_model"], version)))
-    if of_it.num_rows < MIN_ROWS:
-        return of_it.num_rows, None
-    asked: datetime = of_it.sort_by("as_of")["as_of"][MIN_ROWS - 1].as_py()
-    return of_it.num_rows, asked + timedelta(microseconds=horizon_us)
+    predictions = archive.read(["as_of", "model", "shadow_model"], target=target)
+    is_champion, is_shadow = (pc.equal(predictions[name], version) for name in ("model", "shadow_model"))
+    of_version = predictions.filter(pc.or_kleene(is_champion, is_shadow))
+    if of_version.num_rows < MIN_ROWS:
+        return of_version.num_rows, None
+    as_of: datetime = of_version.sort_by("as_of")["as_of"][MIN_ROWS - 1].as_py()
+    return of_version.num_rows, as_of + timedelta(microseconds=horizon_us)
 
 
 def bin_names(edges: Sequence[float]) -> list[str]:
@@ -109,16 +111,18 @@ def bin_names(edges: Sequence[float]) -> list[str]:
 
 
 def missing_rows(
-    reference: Mapping[str, Histogram], recent: Mapping[str, Histogram], words: FeatureWords
+    reference: Mapping[str, Histogram], recent: Mapping[str, Histogram], descriptions: FeatureWords
 ) -> list[dict[str, Any]]:
-    """Return the share of nulls of each feature, then and now, most changed first; features never null are left out."""
-    pairs = {name: (of.shares[-1], recent[name].shares[-1]) for name, of in reference.items() if name in recent}
+    """Return the share of nulls of each feature in training and lately, most changed first, if any is above 0."""
+    pairs = {
+        name: (histogram.shares[-1], recent[name].shares[-1]) for name, histogram in reference.items() if name in recent
+    }
     return [
         {
-            "feature": words.title(name),
-            "learned from (%)": round(100 * then, 1),
-            "asked about lately (%)": round(100 * now, 1),
+            "feature": descriptions.title(name),
+            "learned from (%)": round(100 * learned, 1),
+            "asked about lately (%)": round(100 * lately, 1),
         }
-        for name, (then, now) in sorted(pairs.items(), key=lambda item: -abs(item[1][1] - item[1][0]))
-        if then or now
+        for name, (learned, lately) in sorted(pairs.items(), key=lambda item: -abs(item[1][1] - item[1][0]))
+        if learned or lately
     ]

@@ -1,4 +1,4 @@
-"""Those who come again for something, scored by the API: when they are due, and how likely."""
+"""Pairs with repeated events, scored by the API: when the next one is due, and how likely it is."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ __all__ = ["ScoredPair", "asked_about", "due_within", "scored_candidates", "scor
 
 
 class ScoredPair(NamedTuple):
-    """Who and what, as in `Regular`, with the score of a repeat, and when it is due (UTC µs)."""
+    """A regular pair with the score of a repeat, and the time when it is due (UTC µs)."""
 
     regular: Regular
     score: float
@@ -24,12 +24,12 @@ class ScoredPair(NamedTuple):
 
     @property
     def due_us(self) -> int:
-        """One average gap after the last time."""
+        """The last time plus one average gap."""
         return self.regular.last_us + (self.regular.last_us - self.regular.first_us) // (self.regular.times - 1)
 
 
 def asked_about() -> Asking | None:
-    """Return the question that scores of pairs answer: the project's first; None where the API does not tell."""
+    """Return the question that scores of pairs answer: the project's first; None if the API does not answer."""
     return asking(first_target(settings().declared), api_key())
 
 
@@ -43,20 +43,20 @@ def _scored(most: int, key: str) -> list[ScoredPair]:  # noqa: ARG001 - part of 
     pair = asked_pair(settings().declared)
     if pair is None:
         return []
-    found = history().regulars(pair, clock(), most)
-    answers = _answers(pair, [(one.who, one.what) for one in found])
+    regulars = history().regulars(pair, clock(), most)
+    answers = _answers(pair, [(regular.user, regular.item) for regular in regulars])
     return [
-        ScoredPair(one, answer["confidence"], answer["prediction"])
-        for one, answer in zip(found, answers, strict=True)
+        ScoredPair(regular, answer["confidence"], answer["prediction"])
+        for regular, answer in zip(regulars, answers, strict=True)
         if answer is not None
     ]
 
 
-def scored_candidates(pair: AskedPair, who: str, most: int) -> list[tuple[str, dict[str, Any]]]:
-    """Return what somebody had before, with the answers about it now, the most likely first."""
-    before = history().had_before(pair, who, most)
-    answers = zip(before, _answers(pair, [(who, what) for what in before]), strict=True)
-    return sorted(((what, one) for what, one in answers if one), key=lambda each: -each[1]["confidence"])
+def scored_candidates(pair: AskedPair, user: str, most: int) -> list[tuple[str, dict[str, Any]]]:
+    """Return the items that `user` had events with, with the present answers about each, the most likely first."""
+    before = history().had_before(pair, user, most)
+    answers = zip(before, _answers(pair, [(user, item) for item in before]), strict=True)
+    return sorted(((item, answer) for item, answer in answers if answer), key=lambda row: -row[1]["confidence"])
 
 
 def due_within(pairs: Sequence[ScoredPair], now_us: int, days: float) -> list[ScoredPair]:
@@ -65,6 +65,6 @@ def due_within(pairs: Sequence[ScoredPair], now_us: int, days: float) -> list[Sc
     return sorted((pair for pair in pairs if abs(pair.due_us - now_us) <= window), key=lambda pair: -pair.score)
 
 
-def _answers(pair: AskedPair, asked: Sequence[tuple[str, str]]) -> list[dict[str, Any] | None]:
-    questions = [{pair.who: who, pair.what: what} for who, what in asked]
+def _answers(pair: AskedPair, pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any] | None]:
+    questions = [{pair.user_key: user, pair.item_key: item} for user, item in pairs]
     return [answer for part in ask_all(api().predict_batch, questions) for answer in part]

@@ -1,4 +1,4 @@
-"""The last days of a shop against as many before: what was sold, and what a model is worth to it."""
+"""A shop's last days compared with as many before: what was sold, and what a model is worth."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -15,7 +15,7 @@ _BEST = 10
 
 
 class Period(NamedTuple):
-    """So many days: what they brought in all, in how many events, of how many, and day by day."""
+    """A period of days: total amount, number of events and of buyers, and the values per day."""
 
     amount: float
     events: int
@@ -24,44 +24,44 @@ class Period(NamedTuple):
 
 
 class Worth(NamedTuple):
-    """What choosing by a model is expected to bring: those chosen, of how many, against as many chosen blindly."""
+    """Expected amount of pairs chosen by a model (`chosen` of `total`), against as many chosen at random."""
 
     chosen: int
-    of: int
+    total: int
     expected: float
     blind: float
 
     @property
     def more(self) -> float:
-        """What the choice is worth."""
+        """Expected amount gained by the choice."""
         return self.expected - self.blind
 
 
 def shop_periods(history: EventHistory, pair: AskedPair, now_us: int, days: int) -> tuple[Period, Period, list[Sold]]:
-    """Return the last `days` days, as many before, and what sold best; a day is UTC's, today among the last."""
+    """Return the last `days` days, as many before, and what sold best; days are UTC days, today included."""
     until = (now_us // DAY_US + 1) * DAY_US
     since, before = until - days * DAY_US, until - 2 * days * DAY_US
     sold = {day.day: day for day in history.sold_by_day(pair, before, until)}
     parts = [
-        _period([sold.get(day, Day(day, 0, 0, 0)) for day in _days(first, days)], history.who_bought(pair, first, end))
-        for first, end in ((since, until), (before, since))
+        _period([sold.get(day, Day(day, 0, 0, 0)) for day in _days(start, days)], history.who_bought(pair, start, end))
+        for start, end in ((since, until), (before, since))
     ]
     return parts[0], parts[1], history.best_sellers(pair, since, until, _BEST)
 
 
-def change(now: float, before: float) -> str | None:
-    """Return a change in words such as +12 %; None where there was nothing before."""
-    return f"{100 * (now / before - 1):+.0f} %" if before else None
+def change(current: float, before: float) -> str | None:
+    """Return a change in words such as +12 %; None if there was nothing before."""
+    return f"{100 * (current / before - 1):+.0f} %" if before else None
 
 
 def worth_of(pairs: Sequence[ScoredPair]) -> Worth:
-    """Return what it is worth to turn to those whose score reaches the threshold, instead of as many at random.
+    """Return the worth of choosing the pairs whose score reaches the threshold, instead of as many at random.
 
-    A score is the chance that one pays the mean amount again within the horizon, whatever is done about it.
+    A score is the probability of paying the mean amount again within the horizon, regardless of any intervention.
     """
-    brings = [one.score * one.regular.amount for one in pairs]
-    chosen = [amount for one, amount in zip(pairs, brings, strict=True) if one.prediction]
-    return Worth(len(chosen), len(pairs), sum(chosen), len(chosen) * sum(brings) / len(brings) if brings else 0.0)
+    expected = [pair.score * pair.regular.amount for pair in pairs]
+    chosen = [amount for pair, amount in zip(pairs, expected, strict=True) if pair.prediction]
+    return Worth(len(chosen), len(pairs), sum(chosen), len(chosen) * sum(expected) / len(expected) if expected else 0.0)
 
 
 def _period(days: list[Day], buyers: int) -> Period:
@@ -69,5 +69,5 @@ def _period(days: list[Day], buyers: int) -> Period:
 
 
 def _days(first_us: int, count: int) -> list[date]:
-    first = from_micros(first_us).date()
-    return [first + timedelta(days=place) for place in range(count)]
+    first_day = from_micros(first_us).date()
+    return [first_day + timedelta(days=number) for number in range(count)]

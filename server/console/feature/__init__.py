@@ -1,1 +1,1 @@
-"""What the pages compute about single features: their words, their past, and who uses them."""
+"""Calculations about single features: their descriptions, their past, and their uses."""

@@ -1,4 +1,4 @@
-"""A feature's values day by day, as they were asked about: quantiles, and the share that was missing."""
+"""A feature's values per day, as predictions had them: quantiles, and the share that was missing."""
 
 import json
 from datetime import UTC, date, datetime, timedelta
@@ -12,10 +12,10 @@ from events.predictions.archive import PredictionArchive
 __all__ = ["FeatureDay", "feature_days"]
 
 _MOST = 20_000
-"""The most predictions that are looked at; of more every so manieth."""
+"""Maximum number of predictions read; of more, evenly spaced ones."""
 
 _LEAST = 5
-"""Fewest values of a day that have quantiles."""
+"""Minimum number of a day's values for quantiles."""
 
 
 class FeatureDay(NamedTuple):
@@ -31,21 +31,22 @@ class FeatureDay(NamedTuple):
 
 def feature_days(archive: PredictionArchive, target: str, name: str, *, now: datetime, days: int) -> list[FeatureDay]:
     """Return the last days, the oldest first; those without predictions are gaps."""
-    first = now.astimezone(UTC).date() - timedelta(days=days - 1)
-    since = datetime(first.year, first.month, first.day, tzinfo=UTC)
-    found = archive.read(["as_of", "features"], target=target, since=since)
-    found = found.take(pa.array(range(0, found.num_rows, max(1, -(-found.num_rows // _MOST))), pa.int64()))
-    values: dict[date, list[float | None]] = {first + timedelta(days=place): [] for place in range(days)}
-    for at, features in zip(found["as_of"].to_pylist(), found["features"].to_pylist(), strict=True):
-        if (day := at.astimezone(UTC).date()) in values:
+    first_day = now.astimezone(UTC).date() - timedelta(days=days - 1)
+    since = datetime(first_day.year, first_day.month, first_day.day, tzinfo=UTC)
+    predictions = archive.read(["as_of", "features"], target=target, since=since)
+    step = max(1, -(-predictions.num_rows // _MOST))
+    predictions = predictions.take(pa.array(range(0, predictions.num_rows, step), pa.int64()))
+    values: dict[date, list[float | None]] = {first_day + timedelta(days=number): [] for number in range(days)}
+    for as_of, features in zip(predictions["as_of"].to_pylist(), predictions["features"].to_pylist(), strict=True):
+        if (day := as_of.astimezone(UTC).date()) in values:
             values[day].append(json.loads(features).get(name))
-    return [_day(day, some) for day, some in values.items()]
+    return [_day(day, day_values) for day, day_values in values.items()]
 
 
 def _day(day: date, values: list[float | None]) -> FeatureDay:
-    known = np.asarray([value for value in values if value is not None], np.float64)
-    missing = 1 - len(known) / len(values) if values else None
-    if len(known) < _LEAST:
+    present = np.asarray([value for value in values if value is not None], np.float64)
+    missing = 1 - len(present) / len(values) if values else None
+    if len(present) < _LEAST:
         return FeatureDay(day, len(values), missing, None, None, None)
-    low, median, high = np.quantile(known, (0.1, 0.5, 0.9)).tolist()
+    low, median, high = np.quantile(present, (0.1, 0.5, 0.9)).tolist()
     return FeatureDay(day, len(values), missing, low, median, high)

@@ -1,4 +1,4 @@
-"""Who uses a feature: models of which target, with which importance, and under which name Feast has it."""
+"""Uses of a feature: models with their targets, its importance in each, and its Feast view."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ __all__ = ["found_in", "use_rows", "view_of"]
 
 
 def found_in(plan: Plan, name: str) -> tuple[str, Feature] | None:
-    """Return a feature's entity (`request` for what the question says) and the feature; None where there is none."""
+    """Return a feature's entity (`request` for features of the question) and the feature; None if there is none."""
     for entity in plan.entities:
         for feature in entity.features:
             if feature.name == name:
@@ -20,7 +20,7 @@ def found_in(plan: Plan, name: str) -> tuple[str, Feature] | None:
 
 def view_of(plan: Plan, entity: str) -> str:
     """Return the Feast view of an entity's features."""
-    return next((one.view for one in plan.schema.entities if one.name == entity), REQUEST_VIEW)
+    return next((declared.view for declared in plan.schema.entities if declared.name == entity), REQUEST_VIEW)
 
 
 def use_rows(name: str, reports: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
@@ -33,7 +33,7 @@ def use_rows(name: str, reports: Sequence[tuple[str, Mapping[str, Any]]]) -> lis
         if name not in report["features"]:
             continue
         importances = report["importances"]
-        ranked = sorted(importances, key=lambda one: -importances[one])
+        ranked = sorted(importances, key=lambda feature: -importances[feature])
         rows.append(
             {
                 "target": report["target"].replace("_", " "),

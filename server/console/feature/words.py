@@ -11,7 +11,7 @@ __all__ = ["FeatureWords", "Told", "entity_words"]
 _ENTITY_WORDS = {"user_product": "user and product", "user_category": "user and category", "request": "question"}
 
 _LONGEST = 64
-"""The most characters of a short text; the full one is beside it, or under the pointer."""
+"""The most characters of a short text; the full one is beside it, or in a tooltip."""
 
 _UNITS = {"h": "hour", "d": "day", "m": "minute"}
 
@@ -38,43 +38,45 @@ _SIMPLE = re.compile(r"\(([^()]*)\)")
 
 
 class Told(NamedTuple):
-    """A feature in words: short, in full, and of what it is (user, product, question)."""
+    """A feature's description: short, in full, and its subject (user, product, question)."""
 
     short: str
     full: str
-    of: str
+    subject: str
 
     @property
     def title(self) -> str:
-        """The short words, with what they are of."""
-        return f"{self.short} ({self.of})" if self.of else self.short
+        """The short description with its subject."""
+        return f"{self.short} ({self.subject})" if self.subject else self.short
 
 
 class FeatureWords:
-    """The features of a plan in words, by name. What the plan does not know keeps its name."""
+    """Descriptions of a plan's features, by name. A feature unknown to the plan keeps its name."""
 
     def __init__(self, plan: Plan) -> None:
-        self._told: dict[str, Told] = {}
+        self._descriptions: dict[str, Told] = {}
         for entity in plan.entities:
             for feature in entity.features:
                 full = describe(feature, plan.schema)
-                self._told[feature.name] = Told(_short(full), full, entity_words(entity.entity))
+                self._descriptions[feature.name] = Told(_short(full), full, entity_words(entity.entity))
         for feature in plan.request:
             full = describe(feature, plan.schema)
-            full = re.sub(r"\w+", lambda name: self._borrowed(name[0]), full)
-            self._told[feature.name] = Told(_short(full), full, entity_words("request"))
+            full = re.sub(r"\w+", lambda name: self._referenced(name[0]), full)
+            self._descriptions[feature.name] = Told(_short(full), full, entity_words("request"))
 
     def __getitem__(self, name: str) -> Told:
-        return self._told.get(name) or Told(name, "", "")
+        return self._descriptions.get(name) or Told(name, "", "")
 
     def title(self, name: str) -> str:
-        """Return a feature's short words, with what they are of."""
+        """Return a feature's short description with its subject."""
         return self[name].title
 
-    def _borrowed(self, word: str) -> str:
-        """Return the words for a feature that another one names, else the word itself."""
-        told = self._told.get(word)
-        return f"{told.short[:1].lower()}{told.short[1:]} of the {told.of}" if told and "_" in word else word
+    def _referenced(self, word: str) -> str:
+        """Return the description of a feature that another one refers to, else the word itself."""
+        description = self._descriptions.get(word)
+        if description is None or "_" not in word:
+            return word
+        return f"{description.short[:1].lower()}{description.short[1:]} of the {description.subject}"
 
 
 def entity_words(entity: str) -> str:
@@ -85,8 +87,8 @@ def entity_words(entity: str) -> str:
 def _short(full: str) -> str:
     text = full.removesuffix(".")
     text = text[:1].lower() + text[1:]
-    for pattern, words in _SHORTER:
-        text = pattern.sub(words, text)
+    for pattern, replacement in _SHORTER:
+        text = pattern.sub(replacement, text)
     text = _WINDOW.sub(_window, text)
     if " ÷ " in text or " − " in text:
         text = _SIMPLE.sub(r"\1", text)
@@ -94,6 +96,6 @@ def _short(full: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1].rstrip() + "…"
 
 
-def _window(found: re.Match[str]) -> str:
-    count, unit = int(found[1]), _UNITS[found[2]]
+def _window(match: re.Match[str]) -> str:
+    count, unit = int(match[1]), _UNITS[match[2]]
     return f", last {unit}" if count == 1 else f", last {count} {unit}s"

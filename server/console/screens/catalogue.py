@@ -1,4 +1,4 @@
-"""The console's pages, in the order of the navigation: for whoever runs the shop, makes models, runs the system."""
+"""The console's pages, in the order of the navigation: for the shop's staff, model developers, operators."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,7 +11,7 @@ __all__ = ["SCREENS", "Screen"]
 
 
 class Screen(NamedTuple):
-    """One page: its place in the navigation, and the function that draws it."""
+    """One page: its entry in the navigation, and the function that draws it."""
 
     section: str
     path: str

@@ -1,1 +1,1 @@
-"""What the pages about the running system compute: rates, history, alerts, rows of messages."""
+"""Calculations for the pages about the running system: rates, history, alerts, rows of messages."""

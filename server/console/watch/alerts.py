@@ -1,7 +1,6 @@
 """The alerts of deploy/prometheus/alerts.yml that the console can judge by itself: tiles turn red by the same limits.
 
-A test holds names, limits and actions to that file. How long a limit must be passed until Prometheus tells somebody is
-Prometheus' matter: a tile is red at once.
+A test compares names, limits and actions with that file. Prometheus waits before it notifies; a tile turns red at once.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,16 +14,16 @@ Readings = Mapping[str, float]
 
 
 class Alert(NamedTuple):
-    """An alert: what it looks at, from which value on it fires, in words, and what to do then.
+    """An alert: the value that it watches, its limit, how the value is written, a title, and what to do.
 
-    `value` gives None where nothing is known. Below the limit is bad with `below`.
+    `value` returns None if nothing is known. With `below` it fires below the limit, else above it.
     """
 
     name: str
     value: Callable[[Readings], float | None]
     limit: float
-    shown: Callable[[float], str]
-    what: str
+    written: Callable[[float], str]
+    title: str
     action: str
     below: bool = False
 
@@ -44,59 +43,59 @@ def firing(readings: Readings) -> list[Alert]:
     return [alert for alert in ALERTS if alert.fires(readings)]
 
 
-def _of(name: str) -> Callable[[Readings], float | None]:
+def _reading(name: str) -> Callable[[Readings], float | None]:
     return lambda readings: readings.get(name)
 
 
-def _share(of: str, whole: str) -> Callable[[Readings], float | None]:
-    return lambda readings: readings[of] / readings[whole] if readings.get(whole) and of in readings else None
+def _share(part: str, total: str) -> Callable[[Readings], float | None]:
+    return lambda readings: readings[part] / readings[total] if readings.get(total) and part in readings else None
 
 
-def _most(prefix: str) -> Callable[[Readings], float | None]:
+def _greatest(prefix: str) -> Callable[[Readings], float | None]:
     return lambda readings: max((value for name, value in readings.items() if name.startswith(prefix)), default=None)
 
 
 ALERTS = (
     Alert(
-        *("EncoreApiDown", _of("api_up"), 1, number, "The API answers"),
+        *("EncoreApiDown", _reading("api_up"), 1, number, "The API answers"),
         "Look at its log, and at GET /health/live.",
         below=True,
     ),
     Alert(
-        *("EncoreRedisDown", _of("redis_up"), 1, number, "The API reaches Redis"),
+        *("EncoreRedisDown", _reading("redis_up"), 1, number, "The API reaches Redis"),
         "Look at Redis, then at REDIS_HOST and REDIS_PASSWORD.",
         below=True,
     ),
     Alert(
-        *("EncoreStreamUnwell", _of("problems"), 0, number, "Things that are wrong with stream and store"),
+        *("EncoreStreamUnwell", _reading("problems"), 0, number, "Things that are wrong with stream and store"),
         "`encore status` says what, in words.",
     ),
     Alert(
-        *("EncoreFeaturesOld", _of("newest_event_age_seconds"), 900, duration, "Age of the newest event"),
+        *("EncoreFeaturesOld", _reading("newest_event_age_seconds"), 900, duration, "Age of the newest event"),
         "Look whether the shop sends events, and whether workers lag (`encore status`).",
     ),
     Alert(
-        *("EncoreLag", _of("lag"), 1000, number, "Messages that wait for a worker"),
+        *("EncoreLag", _reading("lag"), 1000, number, "Messages that wait for a worker"),
         "Start more workers, up to the number of partitions.",
     ),
     Alert(
-        *("EncoreFreshness", _of("freshness_p99_seconds"), 60, duration, "Freshness, 99 of 100 events"),
+        *("EncoreFreshness", _reading("freshness_p99_seconds"), 60, duration, "Freshness, 99 of 100 events"),
         "Compare lag and late events; events that come late are their sender's.",
     ),
     Alert(
-        *("EncoreDeadLetters", _of("dead_letter_share"), 0.01, percent, "Share of messages that are no events"),
+        *("EncoreDeadLetters", _reading("dead_letter_share"), 0.01, percent, "Share of messages that are no events"),
         "Read the newest of the dead-letter topic; each says why.",
     ),
     Alert(
-        *("EncoreMessagesLost", _of("messages_lost"), 0, number, "Messages that Kafka deleted unread"),
+        *("EncoreMessagesLost", _reading("messages_lost"), 0, number, "Messages that Kafka deleted unread"),
         "Send them again where you can, and give the topic a longer retention.",
     ),
     Alert(
-        *("EncoreStatesSetAside", _of("states_set_aside"), 0, number, "Damaged states that wait to be made anew"),
+        *("EncoreStatesSetAside", _reading("states_set_aside"), 0, number, "Damaged states that wait to be made anew"),
         "Look at the log of the stream workers.",
     ),
     Alert(
-        *("EncoreAuditDiffers", _of("differing_values"), 0, number, "Values on which batch and stream disagree"),
+        *("EncoreAuditDiffers", _reading("differing_values"), 0, number, "Values on which batch and stream disagree"),
         "Run `encore verify`, which names them.",
     ),
     Alert(
@@ -113,16 +112,16 @@ ALERTS = (
         below=True,
     ),
     Alert(
-        *("EncoreLogHole", _of("log_hole_offsets"), 0, number, "Offsets that the event log lacks"),
+        *("EncoreLogHole", _reading("log_hole_offsets"), 0, number, "Offsets that the event log lacks"),
         "`encore log check` names them, and says what to do.",
     ),
     Alert(
-        *("EncoreRolloutStuck", _of("rollout_interrupted"), 0, number, "A rollout that nobody is at"),
+        *("EncoreRolloutStuck", _reading("rollout_interrupted"), 0, number, "A rollout that nobody is at"),
         "`encore rollout status` says where it is.",
     ),
     Alert(
-        *("EncoreDrift", _most("drifted."), 0, number, "Features of a target that have moved since training"),
+        *("EncoreDrift", _greatest("drifted."), 0, number, "Features of a target that have moved since training"),
         "`encore retrain --if-needed`, after a look at which they are.",
     ),
 )
-"""In the order of the file."""
+"""In the order of alerts.yml."""

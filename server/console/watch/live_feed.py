@@ -17,7 +17,7 @@ __all__ = ["LiveFeed", "Rates", "freshness_ms", "lag_by_partition", "rates"]
 _KEPT_US = 180 * MICROS
 
 _OLD_US = 10 * MICROS
-"""A look of so long ago says nothing of now."""
+"""Age from which an observation no longer describes the present, µs."""
 
 
 class Rates(NamedTuple):
@@ -35,7 +35,7 @@ class Rates(NamedTuple):
 class LiveFeed:
     """Observes the system when asked, at most every `every_s` seconds however many visitors ask.
 
-    A look is waited for `patience_s`: after that the one before is shown, if it is of the last seconds.
+    An observation may take `patience_s`; after that the previous one is returned, if it is recent.
     """
 
     def __init__(self, look: Callable[[], Status], *, every_s: float = 1.0, patience_s: float = 1.5) -> None:
@@ -52,7 +52,7 @@ class LiveFeed:
     def looks(self, now_us: int) -> list[Status]:
         """Return the observations of the last minutes, oldest first; the last is new.
 
-        Raises UnavailableError where none is made in time.
+        Raises UnavailableError if none is made in time.
         """
         with self._lock:
             if not self._looks or not 0 <= now_us - self._looks[-1].at_us < self._every_us:
@@ -71,13 +71,13 @@ class LiveFeed:
 
 def rates(looks: Sequence[Status], types: Sequence[str]) -> list[Rates]:
     """Return the rates, by event type, between each observation and the next that has newer heartbeats."""
-    found = []
+    results = []
     for before, after in pairwise(looks):
-        known = {worker.worker: worker for worker in before.workers}
+        earlier_workers = {worker.worker: worker for worker in before.workers}
         by_type: dict[str, float] = dict.fromkeys(types, 0.0)
         news = False
         for worker in after.workers:
-            earlier = known.get(worker.worker)
+            earlier = earlier_workers.get(worker.worker)
             if earlier is None or not _follows(earlier, worker):
                 continue
             news = True
@@ -87,8 +87,8 @@ def rates(looks: Sequence[Status], types: Sequence[str]) -> list[Rates]:
                     by_type.get(event_type, 0.0) + (count - earlier.types.get(event_type, 0)) / seconds
                 )
         if news:
-            found.append(Rates(after.at_us, by_type))
-    return found
+            results.append(Rates(after.at_us, by_type))
+    return results
 
 
 def _follows(earlier: WorkerStatus, later: WorkerStatus) -> bool:

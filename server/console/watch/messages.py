@@ -23,8 +23,8 @@ _SHOWN = 2_000
 def topic_rows(ranges: Sequence[PartitionRange]) -> list[dict[str, Any]]:
     """Return a row per topic."""
     topics: dict[str, list[PartitionRange]] = {}
-    for one in ranges:
-        topics.setdefault(one.topic, []).append(one)
+    for partition in ranges:
+        topics.setdefault(partition.topic, []).append(partition)
     return [
         {"topic": topic, "partitions": len(parts), "messages": sum(part.messages for part in parts)}
         for topic, parts in topics.items()
@@ -33,9 +33,9 @@ def topic_rows(ranges: Sequence[PartitionRange]) -> list[dict[str, Any]]:
 
 def group_rows(groups: Sequence[GroupLag]) -> list[dict[str, Any]]:
     """Return a row per group and topic, partitions summed."""
-    found: dict[tuple[str, str], list[GroupLag]] = {}
-    for one in groups:
-        found.setdefault((one.group, one.topic), []).append(one)
+    partitions: dict[tuple[str, str], list[GroupLag]] = {}
+    for lag in groups:
+        partitions.setdefault((lag.group, lag.topic), []).append(lag)
     return [
         {
             "group": group,
@@ -44,7 +44,7 @@ def group_rows(groups: Sequence[GroupLag]) -> list[dict[str, Any]]:
             "lag (messages)": sum(part.lag for part in parts),
             "by partition": ", ".join(f"{part.partition}: {number(part.lag)}" for part in parts),
         }
-        for (group, topic), parts in found.items()
+        for (group, topic), parts in partitions.items()
     ]
 
 
@@ -52,23 +52,23 @@ def member_rows(workers: Sequence[WorkerStatus], group: str, now_us: int) -> lis
     """Return a row per live worker: its group, protocol, partitions, lag, and since when it runs."""
     return [
         {
-            "worker": one.worker,
+            "worker": worker.worker,
             "group": group,
-            "protocol": one.membership.protocol or NOTHING,
-            "partitions": ", ".join(map(str, sorted(one.lag))) or NOTHING,
-            "lag (messages)": sum(one.lag.values()),
-            "events/s": round(one.rate, 1),
-            "folded": one.folded,
-            "runs since": moment(one.started_us),
-            "last sign": ago(one.at_us, now_us),
-            "waits for": one.waiting,
+            "protocol": worker.membership.protocol or NOTHING,
+            "partitions": ", ".join(map(str, sorted(worker.lag))) or NOTHING,
+            "lag (messages)": sum(worker.lag.values()),
+            "events/s": round(worker.rate, 1),
+            "folded": worker.folded,
+            "runs since": moment(worker.started_us),
+            "last sign": ago(worker.at_us, now_us),
+            "waits for": worker.waiting,
         }
-        for one in workers
+        for worker in workers
     ]
 
 
 def message_rows(messages: Sequence[Message], now_us: int, schema: Schema) -> list[dict[str, Any]]:
-    """Return a row per message. `decoded` is an event's formatted JSON, `fault` why it is invalid.
+    """Return a row per message. `no event because` says why a message is no valid event.
 
     Other values are text.
     """
@@ -91,26 +91,26 @@ def message_rows(messages: Sequence[Message], now_us: int, schema: Schema) -> li
 
 
 def prediction_rows(
-    messages: Sequence[Message], schema: Schema, within: Callable[[str], str] = str
+    messages: Sequence[Message], schema: Schema, horizon_of: Callable[[str], str] = str
 ) -> list[dict[str, Any]]:
     """Return a row per scored request; messages that are no predictions are left out.
 
-    `within` gives the words for the horizon of a target.
+    `horizon_of` returns the description of a target's horizon.
     """
     return [
         {
-            "time": moment(to_micros(found.timestamp)),
-            **named_row(partial(getattr, found), schema),
-            "target": found.target.replace("_", " "),
-            "within": within(found.target),
-            "probability (%)": round(100 * found.score, 1),
-            "reaches threshold": "yes" if found.prediction else "no",
-            "model": found.model,
-            "answered as": found.role,
-            "asked by": found.origin,
+            "time": moment(to_micros(prediction.timestamp)),
+            **named_row(partial(getattr, prediction), schema),
+            "target": prediction.target.replace("_", " "),
+            "within": horizon_of(prediction.target),
+            "probability (%)": round(100 * prediction.score, 1),
+            "reaches threshold": "yes" if prediction.prediction else "no",
+            "model": prediction.model,
+            "answered as": prediction.role,
+            "asked by": prediction.origin,
         }
-        for found in (decode_prediction(message.value, schema) for message in messages)
-        if found is not None
+        for prediction in (decode_prediction(message.value, schema) for message in messages)
+        if prediction is not None
     ]
 
 

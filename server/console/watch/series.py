@@ -1,4 +1,4 @@
-"""What the page of the past shows: each quantity, where it comes from, and its values over a range, gaps as gaps."""
+"""Time series of the page of the past: quantities, their sources, and their values over a range, with gaps."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -12,18 +12,18 @@ from server.meters.prometheus import Prometheus
 __all__ = ["RANGES", "SERIES", "OverTime", "Series", "kept_over_time", "prometheus_over_time", "step_of"]
 
 RANGES = {"15 minutes": 900, "1 hour": 3_600, "6 hours": 21_600, "24 hours": 86_400, "7 days": 604_800}
-"""What can be looked at, in seconds."""
+"""Selectable ranges, s."""
 
 _STEPS = 240
-"""About so many values a line."""
+"""Approximate number of values of a line."""
 
-_LIMITS = {one.name: one.limit for one in ALERTS}
+_LIMITS = {alert.name: alert.limit for alert in ALERTS}
 
 
 class Series(NamedTuple):
-    """A quantity over time: readings of that name (with a dot: one line for each that it is of), or a query.
+    """A quantity over time: readings of that name (ending in a dot: a prefix, with a line each), or a query.
 
-    `per_second`: readings count, and what is shown is how fast. `alert`: the name of the one that judges it.
+    `per_second`: readings are counts, shown as rates. `alert`: the name of the alert that judges it.
     """
 
     name: str
@@ -36,12 +36,12 @@ class Series(NamedTuple):
 
     @property
     def limit(self) -> float | None:
-        """From which value on its alert fires; None where it has none."""
+        """The limit of its alert; None if it has none."""
         return _LIMITS[self.alert] if self.alert else None
 
 
 class OverTime(NamedTuple):
-    """Lines over common times; None where nothing is known."""
+    """Lines over common times; None if nothing is known."""
 
     times: list[datetime]
     lines: dict[str, list[float | None]]
@@ -72,46 +72,46 @@ SERIES = (
 
 
 def step_of(range_s: int) -> int:
-    """Return the seconds between two values of a range; two looks of the monitor at least, so that none is a gap."""
+    """Return the seconds between two values; at least two intervals of the monitor, so that no step is empty."""
     return max(int(2 * EVERY_S), range_s // _STEPS)
 
 
 def kept_over_time(readings: Iterable[Reading], series: Series, since_us: int, until_us: int) -> OverTime:
-    """Return what the monitor kept: the mean of the readings of each step; a step without one is a gap."""
+    """Return the mean of the monitor's readings in each step; a step without a reading is a gap."""
     step_us = step_of((until_us - since_us) // MICROS) * MICROS
     count = max(1, -(-(until_us - since_us) // step_us))
-    found: dict[str, list[list[float]]] = {}
+    samples: dict[str, list[list[float]]] = {}
     before: dict[str, tuple[int, float]] = {}
     for reading in readings:
-        place = (reading.at_us - since_us) // step_us
-        for label, value in _of(series, reading.values):
-            shown: float | None = value
+        index = (reading.at_us - since_us) // step_us
+        for label, value in _values_of(series, reading.values):
+            sample: float | None = value
             if series.per_second:
-                shown = _rate(before.get(label), (reading.at_us, value), step_us)
+                sample = _rate(before.get(label), (reading.at_us, value), step_us)
                 before[label] = (reading.at_us, value)
-            if shown is not None and 0 <= place < count:
-                found.setdefault(label, [[] for _ in range(count)])[place].append(shown * series.scale)
-    times = [from_micros(since_us + place * step_us) for place in range(count)]
-    lines = {label: [sum(some) / len(some) if some else None for some in steps] for label, steps in found.items()}
+            if sample is not None and 0 <= index < count:
+                samples.setdefault(label, [[] for _ in range(count)])[index].append(sample * series.scale)
+    times = [from_micros(since_us + index * step_us) for index in range(count)]
+    lines = {label: [sum(step) / len(step) if step else None for step in steps] for label, steps in samples.items()}
     return OverTime(times, dict(sorted(lines.items())))
 
 
 def prometheus_over_time(prometheus: Prometheus, series: Series, since_us: int, until_us: int) -> OverTime:
-    """Return what a Prometheus knows; a step without a value is a gap. Raises as `Prometheus`."""
+    """Return the values that Prometheus has; a step without a value is a gap. Raises as `Prometheus`."""
     step_s = step_of((until_us - since_us) // MICROS)
     since_us -= since_us % (step_s * MICROS)
-    moments = list(range(since_us, until_us + 1, step_s * MICROS))
+    times_us = list(range(since_us, until_us + 1, step_s * MICROS))
     if not series.query:
         return OverTime([], {})
-    found = prometheus.over_time(series.query, since_us, until_us, step_s)
+    values_by_label = prometheus.over_time(series.query, since_us, until_us, step_s)
     lines = {
-        label or series.title: [None if (value := values.get(at)) is None else value * series.scale for at in moments]
-        for label, values in found.items()
+        label or series.title: [None if (value := values.get(us)) is None else value * series.scale for us in times_us]
+        for label, values in values_by_label.items()
     }
-    return OverTime([from_micros(at) for at in moments], lines)
+    return OverTime([from_micros(at_us) for at_us in times_us], lines)
 
 
-def _of(series: Series, values: Mapping[str, float]) -> list[tuple[str, float]]:
+def _values_of(series: Series, values: Mapping[str, float]) -> list[tuple[str, float]]:
     if series.name.endswith("."):
         return [
             (name.removeprefix(series.name), value) for name, value in values.items() if name.startswith(series.name)
@@ -119,8 +119,8 @@ def _of(series: Series, values: Mapping[str, float]) -> list[tuple[str, float]]:
     return [(series.title, values[series.name])] if series.name in values else []
 
 
-def _rate(before: tuple[int, float] | None, now: tuple[int, float], step_us: int) -> float | None:
-    """Return how fast a count grows; None after a gap, and where it began anew."""
-    if before is None or now[1] < before[1] or not 0 < now[0] - before[0] <= 2 * max(step_us, int(2e6 * EVERY_S)):
+def _rate(before: tuple[int, float] | None, after: tuple[int, float], step_us: int) -> float | None:
+    """Return a count's growth per second; None after a gap, and after the count restarted."""
+    if before is None or after[1] < before[1] or not 0 < after[0] - before[0] <= 2 * max(step_us, int(2e6 * EVERY_S)):
         return None
-    return (now[1] - before[1]) / ((now[0] - before[0]) / MICROS)
+    return (after[1] - before[1]) / ((after[0] - before[0]) / MICROS)

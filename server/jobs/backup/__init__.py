@@ -1,1 +1,1 @@
-"""Backups of a home, and homes from backups."""
+"""Backing up and restoring a home."""

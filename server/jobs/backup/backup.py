@@ -1,4 +1,4 @@
-"""`encore backup`: a cut of the home is sent to a place, of which only what is new is sent, and the manifest last."""
+"""`encore backup`: sends a snapshot of the home to a place, new files only, and its manifest last."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -25,7 +25,7 @@ __all__ = ["BackedUp", "back_up"]
 
 
 class BackedUp(NamedTuple):
-    """A backup: its name, what it holds, what of that was sent, what is kept elsewhere, and backups that went."""
+    """A finished backup: its name, its size, how much of it was sent, what it lacks, and the backups deleted."""
 
     name: str
     place: str
@@ -45,26 +45,26 @@ def back_up(
     keep: int | None = None,
     clock: Clock = wall_clock,
 ) -> BackedUp:
-    """Back the home up while everything runs; `keep` so many backups, this one among them (None: all).
+    """Back the home up while everything runs; `keep` this many backups, including the new one (None: all).
 
-    Raises ConfigurationError where there is nothing to back up, or the place holds another home's backups;
-    LogHoleError, UnavailableError; DataError where a file changed while it was sent.
+    Raises ConfigurationError if there is nothing to back up, or the place holds another home's backups; LogHoleError,
+    UnavailableError; DataError if a file changed while it was sent.
     """
     refuse_storage(settings)
     identity = read_identity(settings.log)
     if identity is None and not settings.log.exists():
         raise ConfigurationError(f"{settings.home} holds no events yet: there is nothing to back up")
-    whose = identity.id if identity else ""
+    identity_id = identity.id if identity else ""
     with only_one(settings, "backup", "makes a backup"):
-        before = manifests(place)
-        last = read_manifest(place, before[-1]) if before else None
-        if last is not None and last.identity and whose and last.identity != whose:
+        existing = manifests(place)
+        last = read_manifest(place, existing[-1]) if existing else None
+        if last is not None and last.identity and identity_id and last.identity != identity_id:
             raise ConfigurationError(
                 f"{place} holds backups of another home (project {last.project}); name another folder"
             )
         at = from_micros(clock())
         name = _name(at)
-        if name in before:
+        if name in existing:
             raise ConfigurationError(f"{place} has a backup {name} already; run this again")
         with cut_of(settings) as cut:
             files, sent = _send_all(cut, place, last.files if last else {}, progress)
@@ -74,7 +74,7 @@ def back_up(
             at=at.isoformat(timespec="microseconds"),
             version=version("encore-features"),
             project=settings.project,
-            identity=whose,
+            identity=identity_id,
             plan=plan.hash if plan else "",
             files=files,
             settings=public_settings(settings),
@@ -82,56 +82,56 @@ def back_up(
             elsewhere=_elsewhere(settings),
         )
         place.write(f"backups/{name}.json", msgspec.json.encode(manifest))
-        dropped = [] if keep is None else _drop(place, [*before, name][:-keep], progress)
+        dropped = [] if keep is None else _drop(place, [*existing, name][:-keep], progress)
     return BackedUp(name, str(place), len(files), manifest.bytes, len(sent), sum(sent), manifest.elsewhere, dropped)
 
 
 def _send_all(
-    cut: Path, place: Place, before: dict[str, Kept], progress: Callable[[str], None]
+    cut: Path, place: Place, earlier: dict[str, Kept], progress: Callable[[str], None]
 ) -> tuple[dict[str, Kept], list[int]]:
-    """Send what the place has not; return all files by their paths, and the sizes of those sent."""
-    there = place.sizes("objects")
+    """Send the files that the place lacks; return all files by path, and the sizes of those sent."""
+    stored_sizes = place.sizes("objects")
     files: dict[str, Kept] = {}
     sent: list[int] = []
     paths = sorted(path for path in cut.rglob("*") if path.is_file())
     for number, path in enumerate(paths, 1):
-        name, found = path.relative_to(cut).as_posix(), path.stat()
-        kept = before.get(name)
-        if kept is None or (kept.size, kept.written_ns) != (found.st_size, found.st_mtime_ns):
-            kept = Kept(*digest_of(path), found.st_mtime_ns)
-        to = object_name(kept.sha256)
-        if there.get(to) != kept.size:
-            written = place.send(path, to)
-            if written != (kept.sha256, kept.size):
-                place.delete(to)
+        name, status = path.relative_to(cut).as_posix(), path.stat()
+        entry = earlier.get(name)
+        if entry is None or (entry.size, entry.written_ns) != (status.st_size, status.st_mtime_ns):
+            entry = Kept(*digest_of(path), status.st_mtime_ns)
+        object_path = object_name(entry.sha256)
+        if stored_sizes.get(object_path) != entry.size:
+            written = place.send(path, object_path)
+            if written != (entry.sha256, entry.size):
+                place.delete(object_path)
                 raise DataError(f"{name} changed while it was sent to {place}; run this again")
-            there[to] = kept.size
-            sent.append(kept.size)
-        files[name] = kept
+            stored_sizes[object_path] = entry.size
+            sent.append(entry.size)
+        files[name] = entry
         progress(f"{number:,} of {len(paths):,} files, {sum(sent) / 1e6:,.1f} MB sent")
     return files, sent
 
 
 def _drop(place: Place, names: list[str], progress: Callable[[str], None]) -> list[str]:
-    """Delete backups, and then the files that no other backup holds."""
+    """Delete backups, then the files that no other backup uses."""
     for name in names:
         progress(f"dropping the backup {name}")
         place.delete(f"backups/{name}.json")
     if names:
-        left = (read_manifest(place, name).files.values() for name in manifests(place))
-        used = {object_name(kept.sha256) for files in left for kept in files}
-        for one in place.sizes("objects").keys() - used:
-            place.delete(one)
+        remaining = (read_manifest(place, name).files.values() for name in manifests(place))
+        used = {object_name(entry.sha256) for files in remaining for entry in files}
+        for unused in place.sizes("objects").keys() - used:
+            place.delete(unused)
     return names
 
 
 def _elsewhere(settings: Settings) -> list[str]:
-    found = []
+    elsewhere = []
     if (database := local_database(settings.tracking_uri)) is None or not database.is_relative_to(settings.home):
-        found.append("MLflow's runs and versions, which MLFLOW_TRACKING_URI keeps")
+        elsewhere.append("MLflow's runs and versions, which MLFLOW_TRACKING_URI keeps")
     if settings.declared.folder is not None:
-        found.append(f"the project's folder {settings.declared.folder}, whose files belong in version control")
-    return found
+        elsewhere.append(f"the project's folder {settings.declared.folder}, whose files belong in version control")
+    return elsewhere
 
 
 def _name(at: datetime) -> str:

@@ -1,7 +1,7 @@
-"""A cut of a home: all of its files as they are at one moment, in a folder of hard links, while everything runs.
+"""A cut of a home: a snapshot of all its files at one moment, as a folder of hard links, while everything runs.
 
-Files are replaced, never changed, so that a link keeps what there was; those that grow or change in their place,
-MLflow's database and the audit log, are copied. What compaction deletes meanwhile stays until the cut goes.
+Files are replaced, never changed, so a hard link keeps the old content. Files that change in place, MLflow's database
+and the audit log, are copied. Files that compaction deletes meanwhile stay until the cut is deleted.
 """
 
 import errno
@@ -28,14 +28,14 @@ _TRIES = 3
 
 @contextmanager
 def cut_of(settings: Settings) -> Iterator[Path]:
-    """Yield a folder with all that a backup holds; it goes at the end. One at a time in a home.
+    """Yield a folder with the files of a backup, and delete it at the end. Only one may exist per home.
 
-    Raises LogHoleError where the log lacks offsets: a backup is of a whole log.
+    Raises LogHoleError if the log lacks offsets, since a backup needs a complete log.
     """
     folder = settings.run / _SCRATCH
-    shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
+    shutil.rmtree(folder, ignore_errors=True)  # left by a killed backup
     try:
-        # Whoever moves an alias of a model has this lock: database, artifacts and published files go together.
+        # Moving a model's alias takes this lock, so database, artifacts and published files are consistent.
         with file_lock(settings.models / ".lock"):
             for name in sorted(names_in_home() - NOT_KEPT - {settings.log.name}):
                 _link(settings.home / name, folder / name, settings)
@@ -46,21 +46,21 @@ def cut_of(settings: Settings) -> Iterator[Path]:
 
 
 def _link_log(settings: Settings, folder: Path) -> None:
-    """Link the log. Of files that come while it is listed some may be missed: it is listed again then."""
-    for left in reversed(range(_TRIES)):
+    """Link the log. Files that arrive during the listing may be missed; then it is listed again."""
+    for tries_left in reversed(range(_TRIES)):
         shutil.rmtree(folder, ignore_errors=True)
         _link(settings.log, folder, settings)
-        for made_again in (FOLDER, COPIES):
-            shutil.rmtree(folder / made_again, ignore_errors=True)
+        for derived in (FOLDER, COPIES):
+            shutil.rmtree(folder / derived, ignore_errors=True)
         log = EventLog(folder, settings.declared.schema)
         if not (holes := log.holes()):
             return
-        if not left:
+        if not tries_left:
             raise LogHoleError(settings.log, holes)
 
 
 def _link(source: Path, target: Path, settings: Settings) -> None:
-    """Link a file or what a folder holds; what is gone meanwhile is not in the cut."""
+    """Link a file, or a folder's contents; a file deleted meanwhile is left out."""
     if source.is_dir():
         target.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
@@ -70,7 +70,7 @@ def _link(source: Path, target: Path, settings: Settings) -> None:
         return
     if source.suffix == ".db" and source.parent == settings.mlflow:
         _copy_database(source, target)
-    elif source.is_file() and not source.name.startswith("mlflow.db-"):  # SQLite's own, of a write on its way
+    elif source.is_file() and not source.name.startswith("mlflow.db-"):  # SQLite's journal of a pending write
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             _copy(source, target, grows=source.is_relative_to(settings.audit_log))
@@ -86,12 +86,12 @@ def _copy(source: Path, target: Path, *, grows: bool) -> None:
         else:
             return
     shutil.copyfile(source, target)
-    found = source.stat()
-    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
+    status = source.stat()
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _copy_database(source: Path, target: Path) -> None:
-    """Copy an SQLite database as it is between two writes."""
+    """Copy an SQLite database in a consistent state."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with (

@@ -1,9 +1,9 @@
-"""What a backup holds: files by their SHA-256, and one manifest for each backup, which is written last.
+"""The format of backups: files named by their SHA-256, and one manifest per backup, which is written last.
 
-    objects/9f/9f86d08…      a file, by its SHA-256: one that two backups share is there once
+    objects/9f/9f86d08…      a file, by its SHA-256; a file shared by several backups is stored once
     backups/20261126T120000.000000Z.json
 
-A backup that was cut short has no manifest, and so is none; those before it are as they were.
+An interrupted backup has no manifest, so it does not count; earlier backups are unaffected.
 """
 
 import re
@@ -22,13 +22,13 @@ __all__ = ["FORMAT", "NOT_KEPT", "Kept", "Manifest", "manifests", "object_name",
 FORMAT = 1
 
 NOT_KEPT = {"run", "broker", "store", "feast", "copies", "iceberg"}
-"""What of a home is no part of a backup: processes, the embedded servers, and what `encore features` makes anew."""
+"""Folders of a home that are not backed up: processes, embedded servers, and what `encore features` rebuilds."""
 
 _NAME = re.compile(r"backups/(\d{8}T\d{6}\.\d{6}Z)\.json")
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """One file: its hash and size, and when it was last written (ns), by which it is known to be the same."""
+    """One file: its hash, its size, and its modification time (ns), by which an unchanged file is recognized."""
 
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
     size: Annotated[int, msgspec.Meta(ge=0)]
@@ -36,10 +36,10 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """One backup: when (RFC 3339, UTC), of which log (`identity`), project and plan, and its files by their paths.
+    """One backup: its time (RFC 3339, UTC), log (`identity`), project and plan, and its files by path.
 
-    `settings` are those that were not as by default, `secrets` the variables that had a value, which is not kept.
-    `elsewhere` says what the home does not hold.
+    `settings` are those that differ from the defaults; `secrets` are the secret variables that were set, without their
+    values. `elsewhere` names what is stored outside of the home.
     """
 
     format: int
@@ -55,12 +55,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def bytes(self) -> int:
-        """How large the files are together."""
-        return sum(kept.size for kept in self.files.values())
+        """Total size of the files, bytes."""
+        return sum(entry.size for entry in self.files.values())
 
 
 def object_name(sha256: str) -> str:
-    """Return the name of the file with this hash."""
+    """Return the path of the file with this hash."""
     return f"objects/{sha256[:2]}/{sha256}"
 
 
@@ -70,35 +70,35 @@ def manifests(place: Place) -> list[str]:
 
 
 def read_manifest(place: Place, name: str) -> Manifest:
-    """Return the manifest of a backup. Raises DataError where it is none that this version reads."""
+    """Return the manifest of a backup. Raises DataError if this version cannot read it."""
     where = f"{place}: the backup {name}"
     try:
-        found = msgspec.json.decode(place.read(f"backups/{name}.json"), type=Manifest)
+        manifest = msgspec.json.decode(place.read(f"backups/{name}.json"), type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{where} has no manifest that can be read ({error}); take another one") from error
-    if found.format != FORMAT:
+    if manifest.format != FORMAT:
         raise DataError(
-            f"{where} is of the format {found.format}, and this version reads {FORMAT}; take a newer Encore"
+            f"{where} is of the format {manifest.format}, and this version reads {FORMAT}; take a newer Encore"
         )
-    if strange := _strange(found.files):
-        raise DataError(f"{where} holds {strange[0]!r}, which is no file of a home; nothing of it is used")
-    return found
+    if foreign := _foreign(manifest.files):
+        raise DataError(f"{where} holds {foreign[0]!r}, which is no file of a home; nothing of it is used")
+    return manifest
 
 
-def _strange(paths: Iterable[str]) -> list[str]:
-    """Paths that lead out of a home, or to what no backup holds."""
-    ours = names_in_home() - NOT_KEPT
+def _foreign(paths: Iterable[str]) -> list[str]:
+    """Return the paths that lead out of a home, or to folders that are not backed up."""
+    backed_up = names_in_home() - NOT_KEPT
 
-    def is_ours(path: str) -> bool:
+    def is_backed_up(path: str) -> bool:
         parts = PurePosixPath(path).parts
         plain = not {"..", "."} & set(path.split("/")) and "\\" not in path and "\0" not in path and "//" not in path
-        return bool(parts) and plain and parts[0] in ours
+        return bool(parts) and plain and parts[0] in backed_up
 
-    return [path for path in paths if not is_ours(path)]
+    return [path for path in paths if not is_backed_up(path)]
 
 
 def refuse_storage(settings: Settings) -> None:
-    """Raise ConfigurationError where the log is not in the home, of which a backup is."""
+    """Raise ConfigurationError if the log is outside of the home, since a backup covers the home only."""
     if settings.storage:
         raise ConfigurationError(
             f"the event log is in {settings.storage} (ENCORE_STORAGE), and a backup is of a log in the home: let the "

@@ -1,4 +1,4 @@
-"""`encore restore`: a home from a backup. Everything is fetched and checked before anything of it is put in place."""
+"""`encore restore`: makes a home from a backup. Everything is fetched and checked before it is put in place."""
 
 import shutil
 import sqlite3
@@ -22,7 +22,7 @@ _SHOWN = 3
 
 
 class Restored(NamedTuple):
-    """A home from a backup: how many events its log has, and what is left for a person to do."""
+    """A restored home: the number of events in its log, and what the operator still has to do."""
 
     name: str
     at: str
@@ -34,7 +34,7 @@ class Restored(NamedTuple):
 
 
 def list_backups(place: Place) -> dict[str, Manifest]:
-    """Return the backups in a place by their names, the oldest first. Raises DataError where there is none."""
+    """Return the backups in a place by name, oldest first. Raises DataError if there is none."""
     names = manifests(place)
     if not names:
         begun = len(place.sizes("objects"))
@@ -46,8 +46,8 @@ def list_backups(place: Place) -> dict[str, Manifest]:
 def restore(settings: Settings, place: Place, progress: Callable[[str], None], *, name: str | None = None) -> Restored:
     """Make the home from a backup, by default the newest.
 
-    Raises ConfigurationError where the home holds something or there is no such backup, DataError where the backup is
-    not whole, UnavailableError where the place does not answer; the home is as it was then.
+    Raises, with the home unchanged, ConfigurationError if the home is not empty or there is no such backup; DataError
+    if the backup is incomplete or damaged; UnavailableError if the place does not answer.
     """
     refuse_storage(settings)
     _refuse_occupied(settings)
@@ -59,7 +59,7 @@ def restore(settings: Settings, place: Place, progress: Callable[[str], None], *
     _refuse_incomplete(place, chosen, manifest)
     with only_one(settings, "restore", "restores a backup"):
         scratch = settings.run / _SCRATCH
-        shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
+        shutil.rmtree(scratch, ignore_errors=True)  # left by a killed restore
         try:
             _fetch_all(place, manifest, scratch, progress)
             progress("checking what was fetched")
@@ -75,8 +75,8 @@ def restore(settings: Settings, place: Place, progress: Callable[[str], None], *
 
 def _refuse_occupied(settings: Settings) -> None:
     home = settings.home
-    there = sorted(path.name for path in home.iterdir()) if home.exists() else []
-    occupied = [name for name in there if name not in {settings.run.name, settings.audit_log.name}]
+    names = sorted(path.name for path in home.iterdir()) if home.exists() else []
+    occupied = [name for name in names if name not in {settings.run.name, settings.audit_log.name}]
     if occupied:
         raise ConfigurationError(
             f"{home} holds something already ({', '.join(occupied[:_SHOWN])}); run `encore clean` first, or set "
@@ -85,54 +85,54 @@ def _refuse_occupied(settings: Settings) -> None:
 
 
 def _refuse_incomplete(place: Place, name: str, manifest: Manifest) -> None:
-    there = place.sizes("objects")
-    lacking = [path for path, kept in manifest.files.items() if there.get(object_name(kept.sha256)) != kept.size]
-    if lacking:
+    stored_sizes = place.sizes("objects")
+    missing = [path for path, file in manifest.files.items() if stored_sizes.get(object_name(file.sha256)) != file.size]
+    if missing:
         raise DataError(
-            f"{place}: the backup {name} lacks {len(lacking):,} of its {len(manifest.files):,} files, or has them in "
-            f"another size ({', '.join(lacking[:_SHOWN])}); take another one (--list shows them)"
+            f"{place}: the backup {name} lacks {len(missing):,} of its {len(manifest.files):,} files, or has them in "
+            f"another size ({', '.join(missing[:_SHOWN])}); take another one (--list shows them)"
         )
 
 
 def _fetch_all(place: Place, manifest: Manifest, folder: Path, progress: Callable[[str], None]) -> None:
-    for number, (name, kept) in enumerate(manifest.files.items(), 1):
+    for number, (name, file) in enumerate(manifest.files.items(), 1):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if place.fetch(object_name(kept.sha256), path) != (kept.sha256, kept.size):
-            raise DataError(f"{place}: {name} is damaged: its SHA-256 is not {kept.sha256}; take another backup")
+        if place.fetch(object_name(file.sha256), path) != (file.sha256, file.size):
+            raise DataError(f"{place}: {name} is damaged: its SHA-256 is not {file.sha256}; take another backup")
         progress(f"{number:,} of {len(manifest.files):,} files")
 
 
 def _check(settings: Settings, folder: Path) -> int:
-    """Check that log and MLflow's database can be read; return the number of events."""
+    """Check that the log and MLflow's database are readable; return the number of events."""
     log = EventLog(folder / settings.log.name, settings.declared.schema)
     log.check()
     database = folder / settings.mlflow.name / "mlflow.db"
     if database.exists():
         try:
-            with closing(sqlite3.connect(database)) as opened:
-                (said,) = opened.execute("PRAGMA integrity_check").fetchone()
+            with closing(sqlite3.connect(database)) as connection:
+                (verdict,) = connection.execute("PRAGMA integrity_check").fetchone()
         except sqlite3.Error as error:
-            said = str(error)
-        if said != "ok":
-            raise DataError(f"the backup's MLflow database is damaged ({said}); take another backup")
+            verdict = str(error)
+        if verdict != "ok":
+            raise DataError(f"the backup's MLflow database is damaged ({verdict}); take another backup")
     return log.count()
 
 
 def _put_in_place(settings: Settings, scratch: Path) -> None:
-    """Move what was fetched into the home, the log last: without it the home has nothing, and says so."""
-    for path in sorted(scratch.iterdir(), key=lambda one: one.name == settings.log.name):
+    """Move the fetched files into the home, the log last: without its log a home counts as empty."""
+    for path in sorted(scratch.iterdir(), key=lambda entry: entry.name == settings.log.name):
         if path.name == settings.audit_log.name and settings.audit_log.exists():
-            continue  # the home's own goes on, which `encore clean` has left
+            continue  # the home's own audit log is kept, as by `encore clean`
         path.rename(settings.home / path.name)
 
 
 def _to_do(settings: Settings, manifest: Manifest) -> list[str]:
     now = public_settings(settings)
-    differ = {name: value for name, value in manifest.settings.items() if now.get(name) != value}
-    lines = [f"set {name}={value}, as it was" for name, value in sorted(differ.items())]
+    differing = {name: value for name, value in manifest.settings.items() if now.get(name) != value}
+    lines = [f"set {name}={value}, as it was" for name, value in sorted(differing.items())]
     lines += [f"set {name}, which no backup keeps" for name in manifest.secrets if name not in _set_now(settings)]
-    lines += [f"bring back {one}" for one in manifest.elsewhere]
+    lines += [f"bring back {missing}" for missing in manifest.elsewhere]
     return [*lines, "run `encore up`, which makes states in Redis from the log, and starts everything"]
 
 

@@ -1,1 +1,1 @@
-"""One person: what is known of them, and forgetting it."""
+"""Exporting and deleting the data of one person."""

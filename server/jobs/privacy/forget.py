@@ -1,12 +1,12 @@
-"""`encore forget`: nothing of a person is left, and what comes of them is refused for a while.
+"""`encore forget`: deletes all data of a person, and refuses their new data for a while.
 
-    list       what arrives of them is refused from now on; workers that live say so, and hold nothing of before
-    look       whose states the events are in, and which models learned from them: kept until the end
-    take out   rows of the log and of the predictions, states of every edition; again until nothing is found
-    make anew  the states of others (products, say) that the events were in, from the log as it is now
-    topics     dead letters of theirs; of other topics, when retention will have dropped what is there
+    list      refuse the person's new data from now on; wait until live workers confirm, with no older data buffered
+    look      find the states that contain the events, and the models that learned from them; kept until the end
+    take out  delete rows of the log and the predictions, and states of every edition, until nothing is found
+    rebuild   recompute the states of others (such as products) that contained the events, from the remaining log
+    topics    delete dead letters; for other topics, compute when retention will have dropped the messages
 
-Whoever is killed has changed nothing by half: run again, it finds what is left. A rollout and this exclude each other.
+After a crash, running it again completes the work. It and a rollout exclude each other.
 """
 
 import re
@@ -51,10 +51,10 @@ __all__ = ["REFUSED_DAYS", "forget"]
 Tell = Callable[[str], None]
 
 REFUSED_DAYS = 30
-"""For how long what arrives of a person is refused, where nobody says otherwise."""
+"""Default number of days for which new data of a forgotten person is refused."""
 
 _PASSES = 5
-"""How often what is left is looked for: what a process had in hand when it began is there a second time at most."""
+"""The most passes of deletion: data that a process had buffered at the start appears at most once more."""
 
 _PATIENCE_S = 60.0
 _LOOK_S = 0.1
@@ -62,18 +62,20 @@ _REPLICAS_MS = 30_000
 _BATCH = 1_000
 
 _READERS = ("materialize", "train", "retrain", "import", "generate")
-"""Commands that read events and write what is made of them."""
+"""Commands that read events and write results derived from them."""
 
 
 def forget(
     settings: Settings, person: Person, tell: Tell, *, refused_days: int = REFUSED_DAYS, clock: Clock = wall_clock
 ) -> Receipt:
-    """Remove all that is known of a person, and refuse what arrives of them for so many days; return what was done.
+    """Delete all data of a person, and refuse their new data for `refused_days`; return what was done.
 
-    Raises UnavailableError where something does not answer, ConfigurationError where a command works in the home that
-    would bring the person back: what was done until then stays done, and running it again goes on.
+    Raises UnavailableError if a service does not answer, ConfigurationError if a running command of the home would
+    restore the data. What was done until then stays done, and running it again continues.
     """
-    if busy := [one for one in processes_in(settings) if one.removeprefix("encore ").split()[0] in _READERS]:
+    if busy := [
+        command for command in processes_in(settings) if command.removeprefix("encore ").split()[0] in _READERS
+    ]:
         raise ConfigurationError(
             f"{', '.join(busy)} reads the events that are to go; wait for its end. Nothing was done"
         )
@@ -85,7 +87,7 @@ def forget(
 
 
 class _Forgetting:
-    """Forgetting one person of one home."""
+    """Deletes one person's data from one home."""
 
     def __init__(self, settings: Settings, person: Person, client: Any, tell: Tell, clock: Clock) -> None:
         self._settings = settings
@@ -97,27 +99,27 @@ class _Forgetting:
         self._archive = open_archive(settings)
         self._heartbeats = heartbeats_of(client, settings)
         self._replication = replication_of(client, settings, least_ms=_REPLICAS_MS)
-        self._left: list[str] = []
+        self._remaining: list[str] = []
         self._work = Work()
-        self._place = Path()
+        self._work_file = Path()
 
     def run(self, refused_days: int) -> Receipt:
         now_us = self._clock()
         until_us = now_us + refused_days * DAY_US
         self._replication.begin()
         revision = self._log.suppression.add(self._person, until_us)
-        self._place = self._settings.run / "forgetting" / f"{self._log.suppression.digest(self._person)}.json"
-        self._work = Work.read(self._place)
+        self._work_file = self._settings.run / "forgetting" / f"{self._log.suppression.digest(self._person)}.json"
+        self._work = Work.read(self._work_file)
         self._await_workers(revision)
         editions = self._editions()
         self._look(editions)
         self._take_out(editions)
-        remade = self._make_anew(editions)
+        remade = self._rebuild_others(editions)
         topics = self._topics(now_us)
         self._replication.confirm()
-        self._work.write(self._place)
+        self._work.write(self._work_file)
         work, person = self._work, self._person
-        self._place.unlink()
+        self._work_file.unlink()
         return Receipt(
             person={person.key: person.value},
             at=from_micros(now_us).isoformat(),
@@ -131,17 +133,17 @@ class _Forgetting:
             dead_letters=work.dead_letters,
             models=work.models,
             topics=topics,
-            left=[*self._left, *self._outputs()],
+            left=[*self._remaining, *self._outputs()],
         )
 
     def _await_workers(self, revision: int) -> None:
-        """Return when every worker that lives refuses the person, and holds nothing that came before."""
+        """Wait until every live worker refuses the person, and has none of their earlier events buffered."""
         deadline = time.monotonic() + _PATIENCE_S
-        while waiting := [one.worker for one in self._heartbeats.all() if one.suppression < revision]:
-            self._tell(f"waits for {', '.join(waiting)}")
+        while silent := [worker.worker for worker in self._heartbeats.all() if worker.suppression < revision]:
+            self._tell(f"waits for {', '.join(silent)}")
             if time.monotonic() > deadline:
                 raise UnavailableError(
-                    f"{', '.join(waiting)} does not say that it refuses what comes of this person: it stands still, is "
+                    f"{', '.join(silent)} does not say that it refuses what comes of this person: it stands still, is "
                     "of an earlier version, or has another log; look at it, or stop it, and run this again. What was "
                     "kept of the person is still there"
                 )
@@ -153,30 +155,30 @@ class _Forgetting:
         standing = editions.read()
         if standing is None or not standing.live.plan:
             return [open_live(self._client, self._settings)]
-        found = [editions.open(standing.live)]
+        opened = [editions.open(standing.live)]
         if standing.other is not None:
             try:
-                found.append(editions.open(standing.other))
+                opened.append(editions.open(standing.other))
             except StateError as error:
-                self._left.append(f"states of another edition: {error}")
-        return found
+                self._remaining.append(f"states of another edition: {error}")
+        return opened
 
     def _look(self, editions: Sequence[Opened]) -> None:
         self._tell("looks what there is")
         tables = list(self._log.events_of(self._person))
         entities = [entity for edition in editions for entity in edition.plan.schema.entities]
         self._work.note(touched_by(tables, entities, self._person), models_that_learned(self._settings, tables))
-        self._work.write(self._place)
+        self._work.write(self._work_file)
 
     def _take_out(self, editions: Sequence[Opened]) -> None:
-        """Remove what there is, and look again, until a look finds nothing."""
+        """Delete rows and states repeatedly, until a pass finds nothing."""
         for _ in range(_PASSES):
             self._tell("takes events out of the log")
             events = self._log.remove(self._person)
             Partials(self._log).delete_stale(grace_s=0.0)
-            self._name_files()
+            self._update_table()
             self._work.note_log(events)
-            self._work.write(self._place)
+            self._work.write(self._work_file)
             self._tell("deletes states and predictions")
             states: dict[str, int] = {}
             for edition in editions:
@@ -184,8 +186,8 @@ class _Forgetting:
             self._work.note_states(states)
             predictions = self._archive.remove(self._person)
             self._work.predictions += predictions.rows
-            self._work.write(self._place)
-            self._delete_words()
+            self._work.write(self._work_file)
+            self._delete_texts()
             if (events, states, predictions) == (Removed(), {}, Removed()):
                 break
         else:
@@ -193,38 +195,40 @@ class _Forgetting:
                 "something goes on writing what is kept of this person: look which processes of an earlier version "
                 "work with this home, stop them, and run this again"
             )
-        self._left += [f"{path}: it could not be read when it was set aside" for path in self._archive.damaged()]
+        self._remaining += [f"{path}: it could not be read when it was set aside" for path in self._archive.damaged()]
 
-    def _name_files(self) -> None:
-        """Have the log's table name its files as they are now: who reads it by what it said before meets an error."""
+    def _update_table(self) -> None:
+        """Update the log's table to the present files, since reading it by deleted files fails."""
         try:
             if (name := kept_table(self._settings)) is not None:
                 open_table(self._settings, name).sync()
         except BlockingIOError:
             pass  # another process does so
         except EncoreError as error:
-            self._left.append(f"the table of the log: {error}; `encore log iceberg` names its files again")
+            self._remaining.append(f"the table of the log: {error}; `encore log iceberg` names its files again")
 
     def _delete_states(self, edition: Opened) -> dict[str, int]:
-        states, gone = edition.states, dict[str, int]()
+        states, deleted = edition.states, dict[str, int]()
         keys = list(states.naming(*self._person))
         for start in range(0, len(keys), _BATCH):
-            some = keys[start : start + _BATCH]
-            states.remove(some)
-            for key in some:
-                gone[key.entity] = gone.get(key.entity, 0) + 1
+            batch = keys[start : start + _BATCH]
+            states.remove(batch)
+            for key in batch:
+                deleted[key.entity] = deleted.get(key.entity, 0) + 1
         joined = {entity.name: entity.join_keys for entity in edition.plan.schema.entities}
-        named = [key for key in states.aside.look() if self._person in zip(joined[key.entity], key.ids, strict=True)]
-        states.aside.remove(named)
-        return gone
+        set_aside = [
+            key for key in states.aside.look() if self._person in zip(joined[key.entity], key.ids, strict=True)
+        ]
+        states.aside.remove(set_aside)
+        return deleted
 
-    def _delete_words(self) -> None:
-        """Delete what Redis holds in words that may name the person: the last audit, what silent workers said."""
+    def _delete_texts(self) -> None:
+        """Delete texts in Redis that may name the person: the last audit, and the status of silent workers."""
         drop_audit(self._client, self._settings.project)
         self._heartbeats.forget_silent(self._person.value)
 
-    def _make_anew(self, editions: Sequence[Opened]) -> dict[str, int]:
-        """Make the states anew that the events were in, of the log as it is now and of the topic beyond it."""
+    def _rebuild_others(self, editions: Sequence[Opened]) -> dict[str, int]:
+        """Rebuild the states of others that contained the events, from the remaining log and the topic beyond it."""
         from features.batch.repair import remake  # noqa: PLC0415 - it imports DuckDB
 
         done: dict[str, int] = {}
@@ -249,7 +253,7 @@ class _Forgetting:
         return done
 
     def _touched(self, edition: Opened) -> list[EntityKey]:
-        """Return the entities of others that have a state in an edition which the events were in."""
+        """Return the other entities whose state in an edition contained the events."""
         keys = [
             EntityKey(entity.name, tuple(ids))
             for entity in edition.plan.schema.entities
@@ -258,7 +262,7 @@ class _Forgetting:
         return [key for key, stored in zip(keys, edition.states.read(keys), strict=True) if stored.state]
 
     def _beyond(self, edition: Opened, log: EventLog) -> tuple[bytes, Callable[[], Sequence[Sourced]]]:
-        """Return the topic that workers fold, and what reads it beyond the log; nothing where Kafka is not there."""
+        """Return the id of the workers' topic, and a reader of its events beyond the log (none without Kafka)."""
         settings = self._settings
         logged = next(iter(topic_ids([newest_topic(log.sources())])), b"")
         try:
@@ -279,30 +283,35 @@ class _Forgetting:
         return topic.id, Beyond(log, edition.plan.schema, topic, partial(read_offsets, options))
 
     def _topics(self, now_us: int) -> list[TopicLeft]:
-        """Remove dead letters, and say of each topic when what it holds is gone."""
+        """Delete dead letters, and return for each topic when its messages of the person are gone."""
         self._tell("looks at the topics")
         settings, key = self._settings, self._person.value.encode()
-        names, found = settings.kafka_names, list[Traces | None]()
+        names, topics = settings.kafka_names, list[Traces | None]()
         names_person = re.compile(rb"(?<![\w-])" + re.escape(key) + rb"(?![\w-])").search
         try:
             with TopicTraces(settings.kafka_servers, settings.kafka_access) as traces:
                 letters = dead_letter_topic(names.events)
                 removed = traces.remove_letters(letters, lambda part: names_person(part) is not None)
                 self._work.dead_letters += removed
-                found = [
+                topics = [
                     traces.of(letters, now_us, key, removed=removed),
                     *(traces.of(topic, now_us, key) for topic in (names.events, names.predictions)),
                 ]
         except UnavailableError as error:
-            self._left.append(f"topics: {error}")
+            self._remaining.append(f"topics: {error}")
         return [
-            TopicLeft(one.topic, one.removed, one.marked, from_micros(one.gone_us).isoformat() if one.gone_us else "")
-            for one in found
-            if one is not None
+            TopicLeft(
+                topic.topic,
+                topic.removed,
+                topic.marked,
+                from_micros(topic.gone_us).isoformat() if topic.gone_us else "",
+            )
+            for topic in topics
+            if topic is not None
         ]
 
     def _outputs(self) -> list[str]:
-        """Name what processes wrote that holds the value as a word: it goes as it is rotated."""
+        """Return the output files of processes that contain the value as a word; they are deleted by rotation."""
         word = re.compile(rb"(?<![\w-])" + re.escape(self._person.value.encode()) + rb"(?![\w-])")
         return [
             f"{path}: the output of a process, which goes as it grows (ENCORE_RUN_LOGS)"

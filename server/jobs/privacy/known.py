@@ -1,4 +1,4 @@
-"""What is known of a person: events, predictions, the values of features, and the models that learned from them."""
+"""The data of a person: events, predictions, feature values, and the models that learned from them."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -28,7 +28,7 @@ __all__ = ["export_person", "models_that_learned", "touched_by"]
 
 
 def export_person(settings: Settings, person: Person) -> dict[str, Any]:
-    """Return all that is known of a person, as plain values: what the log, the states and the predictions say."""
+    """Return all data of a person in the log, the states and the predictions, as plain values."""
     log = open_log(settings)
     tables = list(log.events_of(person))
     events = [_plain(row) for table in tables for row in table.to_pylist()]
@@ -44,15 +44,15 @@ def export_person(settings: Settings, person: Person) -> dict[str, Any]:
         "events": events,
         "states": _states(settings, person),
         "predictions": predictions,
-        "models": [msgspec.to_builtins(one) for one in models_that_learned(settings, tables)],
+        "models": [msgspec.to_builtins(model) for model in models_that_learned(settings, tables)],
     }
 
 
 def touched_by(
     tables: Iterable[pa.Table], entities: Sequence[Entity], person: Person
 ) -> dict[str, set[tuple[str, ...]]]:
-    """Return the entities that events are of and that do not name the person: ids by the names of their keys."""
-    found: dict[str, set[tuple[str, ...]]] = {}
+    """Return the entities of events whose keys do not include the person: ids by comma-separated key names."""
+    touched: dict[str, set[tuple[str, ...]]] = {}
     for table in tables:
         for entity in entities:
             keys = list(entity.join_keys)
@@ -60,27 +60,27 @@ def touched_by(
                 continue
             rows = table.select(keys).group_by(keys).aggregate([]).to_pylist()
             ids = {tuple(row[key] for key in keys) for row in rows}
-            found.setdefault(",".join(keys), set()).update(one for one in ids if all(one))
-    return found
+            touched.setdefault(",".join(keys), set()).update(entity_ids for entity_ids in ids if all(entity_ids))
+    return touched
 
 
 def models_that_learned(settings: Settings, tables: Sequence[pa.Table]) -> list[Learned]:
-    """Return the published models in whose period of training one of these events asked their question."""
-    registry, found = open_registry(settings), []
+    """Return the published models that may have learned from one of these events, by time and trigger."""
+    registry, learned = open_registry(settings), []
     for target in registry.targets():
         for version in registry.versions(target):
             try:
                 metadata = registry.metadata(target, version)
             except EncoreError:  # damaged: the server refuses it, and says why
                 continue
-            asked, parts = metadata.asked, metadata.parts.values()
-            # A later question is asked up to two horizons after the event that raised it.
+            question, parts = metadata.asked, metadata.parts.values()
+            # A later question is asked up to two horizons after the event that triggered it.
             first = min(part.first for part in parts) if parts else metadata.created
             last = max(part.last for part in parts) if parts else metadata.created
-            lag_us = 2 * asked.horizon_us if asked.asked_later else 0
-            if any(_asks(table, asked.trigger, first, last, lag_us) for table in tables):
-                found.append(Learned(target, version, metadata.examples < metadata.candidates))
-    return found
+            lag_us = 2 * question.horizon_us if question.asked_later else 0
+            if any(_asks(table, question.trigger, first, last, lag_us) for table in tables):
+                learned.append(Learned(target, version, metadata.examples < metadata.candidates))
+    return learned
 
 
 def _asks(table: pa.Table, triggers: Iterable[str], first: Any, last: Any, lag_us: int) -> bool:
@@ -94,16 +94,16 @@ def _asks(table: pa.Table, triggers: Iterable[str], first: Any, last: Any, lag_u
 
 
 def _states(settings: Settings, person: Person) -> list[dict[str, Any]]:
-    """Return the values of the features of all entities that name the person, as of now."""
+    """Return the present feature values of all entities whose keys include the person."""
     with connect_redis(settings, timeout_s=30) as client:
         require_own(settings, client)
         live = open_live(client, settings)
         keys = sorted(live.states.naming(*person), key=lambda key: (key.entity, key.ids))
         at_us = max(wall_clock(), live.states.newest_event() or 0)
-        found = live.states.read(keys)
+        stored_states = live.states.read(keys)
     return [
         {"entity": key.entity, **_named(live.plan.schema.entity(key.entity), key), "features": values}
-        for key, stored in zip(keys, found, strict=True)
+        for key, stored in zip(keys, stored_states, strict=True)
         if (values := _values(EntityValues(live.plan.of(key.entity)), stored.state, at_us)) is not None
     ]
 

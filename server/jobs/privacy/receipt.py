@@ -1,4 +1,4 @@
-"""What was done to forget a person: for the operator as a receipt, and beside the home while it is not finished."""
+"""Records of forgetting a person: the receipt for the operator, and the file of unfinished work in the home."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ __all__ = ["Learned", "Receipt", "TopicLeft", "Work"]
 
 
 class Learned(msgspec.Struct, frozen=True):
-    """A model whose examples held a person or, where `sampled`, may have: they were drawn from more than there were."""
+    """A model whose examples included a person, or, if they were `sampled` from more candidates, may have."""
 
     target: str
     version: str
@@ -20,7 +20,7 @@ class Learned(msgspec.Struct, frozen=True):
 
 
 class TopicLeft(msgspec.Struct, frozen=True):
-    """A topic, and what became of what it holds: see `events.kafka.traces`. `gone_by`: RFC 3339, or empty: never."""
+    """A topic, and what became of its messages (see `events.kafka.traces`). `gone_by`: RFC 3339; empty: never."""
 
     topic: str
     removed: int
@@ -29,10 +29,10 @@ class TopicLeft(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """What was done. `known`: whether there was anything of the person. `left`: what could not be removed, in words.
+    """What was done. `known`: whether there was any data of the person. `left`: what could not be deleted, in words.
 
-    `states` are those removed, `remade` those of others that its events were in, by entity; `models` those whose
-    examples held them; `refused_until` is the time until which what arrives of the person is refused.
+    `states` are the numbers of deleted states, and `remade` of rebuilt states of others, by entity; `models` are those
+    that learned from the person's events; until `refused_until` new data of the person is refused.
     """
 
     person: dict[str, str]
@@ -51,9 +51,9 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 class Work(msgspec.Struct):
-    """What is done so far, and what must be known when the events are gone: it lies in the home until all is done.
+    """Progress so far, and facts that cannot be found once the events are deleted; stored in the home until the end.
 
-    `touched`: entities of others that the events are of, as ids by the names of their keys.
+    `touched`: other entities that the events belong to, as ids by comma-separated key names.
     """
 
     touched: dict[str, list[list[str]]] = {}
@@ -65,30 +65,30 @@ class Work(msgspec.Struct):
     dead_letters: int = 0
 
     def note(self, touched: dict[str, set[tuple[str, ...]]], models: list[Learned]) -> None:
-        """Add what the events say that are still there."""
+        """Add the facts from the events that still exist."""
         for keys, ids in touched.items():
-            known = set(map(tuple, self.touched.get(keys, ())))
-            self.touched[keys] = [list(one) for one in sorted(known | ids)]
-        self.models += [one for one in models if one not in self.models]
+            recorded = set(map(tuple, self.touched.get(keys, ())))
+            self.touched[keys] = [list(entity_ids) for entity_ids in sorted(recorded | ids)]
+        self.models += [model for model in models if model not in self.models]
 
     def note_log(self, removed: Removed) -> None:
-        """Add what was taken out of the log."""
+        """Add what was deleted from the log."""
         self.log_files += removed.files
         self.events += removed.rows
 
     def note_states(self, removed: dict[str, int]) -> None:
-        """Add states that were removed."""
+        """Add deleted states."""
         for entity, count in removed.items():
             self.states[entity] = self.states.get(entity, 0) + count
 
     @property
     def known(self) -> bool:
-        """Whether there was anything."""
+        """Whether there was any data of the person."""
         return bool(self.events or self.predictions or self.dead_letters or self.states)
 
     @classmethod
     def read(cls, path: Path) -> "Work":
-        """Return what was done before; nothing where there is no such file."""
+        """Return the earlier progress; empty if there is no such file."""
         try:
             return msgspec.json.decode(path.read_bytes(), type=cls)
         except FileNotFoundError:
@@ -97,5 +97,5 @@ class Work(msgspec.Struct):
             raise DataError(f"{path} cannot be read ({error}); delete it, and run this again") from error
 
     def write(self, path: Path) -> None:
-        """Keep it until all is done."""
+        """Store the progress."""
         write_whole(path, msgspec.json.encode(self))

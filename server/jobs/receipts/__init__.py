@@ -1,1 +1,1 @@
-"""Answers that were given, computed again from the event log."""
+"""Recomputation of past answers from the event log."""

@@ -1,4 +1,4 @@
-"""Predictions that are kept, with the receipts from which they can be computed again."""
+"""Stored predictions, with the receipts from which they can be recomputed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,9 +20,9 @@ __all__ = ["Answered", "find_answers", "keep_new", "newest_answers"]
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
-    """One answer as it was given. `at_us` is the time that it is about and `given_us` when it was given, UTC µs.
+    """A past answer. `at_us` is its as-of time and `given_us` when it was given, UTC µs.
 
-    `named` is what was asked about; `receipt` is None where an earlier Encore answered.
+    `named` are the question's keys; `receipt` is None for an answer of an earlier Encore.
     """
 
     id: str
@@ -38,28 +38,28 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_answers(settings: Settings, ids: Sequence[str], progress: Progress) -> list[Answered]:
-    """Return the answers of these ids, in their order. Raises ConfigurationError, naming those that are not kept."""
+    """Return the answers with these ids, in order. Raises ConfigurationError, naming ids that are not stored."""
     archive = open_archive(settings)
-    found = _answers(archive.find(ids), settings.declared.schema)
-    if missing := set(ids) - found.keys():
+    answers = _answers(archive.find(ids), settings.declared.schema)
+    if missing := set(ids) - answers.keys():
         keep_new(settings, progress)
-        found |= _answers(archive.find(sorted(missing)), settings.declared.schema)
-    if missing := set(ids) - found.keys():
+        answers |= _answers(archive.find(sorted(missing)), settings.declared.schema)
+    if missing := set(ids) - answers.keys():
         raise ConfigurationError(
             f"prediction {', '.join(sorted(missing))}: not among those that {archive} keeps; its id may be "
             "another, its message still in Kafka (`encore monitor` moves them here), or it is older than what is kept "
             "(ENCORE_PREDICTIONS_KEPT)"
         )
-    return [found[one] for one in ids]
+    return [answers[answer_id] for answer_id in ids]
 
 
 def newest_answers(settings: Settings, count: int, target: str | None = None) -> list[Answered]:
-    """Return the newest of the kept answers that have receipts, of a target or all, oldest first."""
+    """Return the newest stored answers with receipts, of a target or of all, oldest first."""
     return list(_answers(open_archive(settings).newest(count, target), settings.declared.schema).values())
 
 
 def keep_new(settings: Settings, progress: Progress) -> None:
-    """Move what is in Kafka to what is kept; where it cannot be reached, say so."""
+    """Move predictions from Kafka into the archive; report if Kafka is unreachable."""
     try:
         progress(f"{keep_predictions(settings, open_archive(settings)):,} new predictions kept")
     except UnavailableError as error:

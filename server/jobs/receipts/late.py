@@ -1,4 +1,4 @@
-"""`encore late`: served scores that events would have changed which came after the answer and were of before it."""
+"""`encore late`: served scores that events would have changed which arrived later but happened before the answer."""
 
 from collections.abc import Sequence
 
@@ -17,10 +17,10 @@ __all__ = ["Late", "LateAnswer", "find_late"]
 
 
 class LateAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer that late events would have changed: `score` was given, `would` is that with them.
+    """An answer that late events would have changed: `score` was served, `would` is the score with them.
 
-    `events` of before the answer were in no state that it read. `decides` is whether the answer would have been another
-    one at its threshold. `features` are those that differ, with the value that was given and the one with the events.
+    `events` is the number of earlier events that were in no state that it read. `decides` is whether the decision at
+    its threshold would differ. `features` are those that differ: the served value, and the value with the events.
     """
 
     id: str
@@ -35,9 +35,9 @@ class LateAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Late(msgspec.Struct, frozen=True, kw_only=True):
-    """Answers that were looked at, those that late events would have changed (the most changed first), and the others.
+    """The number of examined answers, those that late events would have changed (largest change first), and the others.
 
-    `touched` answers had late events, and `changed` are those of another score. `unclear` could not be computed again.
+    `touched` answers had late events, and `changed` have another score. `unclear` ones could not be recomputed.
     """
 
     answers: int
@@ -47,65 +47,67 @@ class Late(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def mean_change(self) -> float:
-        """The mean absolute change of a score, over all answers that could be computed again."""
+        """The mean absolute change of a score, over all recomputed answers."""
         clear = self.answers - self.unclear
-        return sum(abs(one.would - one.score) for one in self.changed) / clear if clear else 0.0
+        return sum(abs(answer.would - answer.score) for answer in self.changed) / clear if clear else 0.0
 
     @property
     def decided(self) -> int:
-        """How many answers would have been another yes or no."""
-        return sum(one.decides for one in self.changed)
+        """Number of answers whose decision would have differed."""
+        return sum(answer.decides for answer in self.changed)
 
 
 def find_late(settings: Settings, answers: Sequence[Answered], progress: Progress) -> Late:
-    """Return which of the answers late events would have changed. Raises DataError where the log cannot be read."""
-    found, _ = retrace(settings, answers, progress, listed=True)
-    clear = [one for one in found.values() if one.replayed.same]
-    progress(f"looking for events that came after {len(clear):,} answers")
+    """Return which of the answers late events would have changed. Raises DataError if the log is unreadable."""
+    retraced, _ = retrace(settings, answers, progress, listed=True)
+    recomputed = [result for result in retraced.values() if result.replayed.same]
+    progress(f"looking for events that came after {len(recomputed):,} answers")
     touched, values, counts = [], [], []
-    for one in clear:
-        late = _late(one)
+    for result in recomputed:
+        late = _late(result)
         if any(late):
-            touched.append(one.traced)
-            values.append(one.traced.values(_with(one, late)))
+            touched.append(result.traced)
+            values.append(result.traced.values(_with(result, late)))
             counts.append(len({(e.source, e.partition, e.offset) for events in late for e in events}))
     changed = []
-    for traced, of, would, count in zip(touched, values, scores_of(touched, values), counts, strict=True):
-        given = traced.answered
-        if would != given.score:
-            named = zip(traced.predictor.features, of, strict=True)
-            features = {name: (given.features[name], value) for name, value in named if given.features[name] != value}
+    for traced, inputs, would, count in zip(touched, values, scores_of(touched, values), counts, strict=True):
+        answered = traced.answered
+        if would != answered.score:
+            named = zip(traced.predictor.features, inputs, strict=True)
+            features = {
+                name: (answered.features[name], value) for name, value in named if answered.features[name] != value
+            }
             changed.append(
                 LateAnswer(
-                    id=given.id,
-                    at_us=given.at_us,
-                    target=given.target,
-                    model=given.model,
-                    score=given.score,
+                    id=answered.id,
+                    at_us=answered.at_us,
+                    target=answered.target,
+                    model=answered.model,
+                    score=answered.score,
                     would=would,
                     events=count,
-                    decides=(would >= given.threshold) != (given.score >= given.threshold),
+                    decides=(would >= answered.threshold) != (answered.score >= answered.threshold),
                     features=features,
                 )
             )
-    changed.sort(key=lambda one: -abs(one.would - one.score))
-    return Late(answers=len(answers), touched=len(touched), changed=changed, unclear=len(answers) - len(clear))
+    changed.sort(key=lambda change: -abs(change.would - change.score))
+    return Late(answers=len(answers), touched=len(touched), changed=changed, unclear=len(answers) - len(recomputed))
 
 
-def _late(one: Retraced) -> list[list[Logged]]:
-    """Return, of each entity that was read, the events of up to the time asked about that its state did not hold."""
-    at_us = one.traced.answered.at_us
+def _late(result: Retraced) -> list[list[Logged]]:
+    """Return, for each entity that was read, the events until the as-of time that were missing in its state."""
+    at_us = result.traced.answered.at_us
     return [
-        [event for event in one.past.events(key, fence)[1] if event.fact.timestamp_us <= at_us]
-        for key, fence in zip(one.traced.keys, one.traced.fences, strict=True)
+        [event for event in result.past.events(key, fence)[1] if event.fact.timestamp_us <= at_us]
+        for key, fence in zip(result.traced.keys, result.traced.fences, strict=True)
     ]
 
 
-def _with(one: Retraced, late: Sequence[Sequence[Logged]]) -> list[State | None]:
-    """Return the states that were read, with these events too."""
-    states = one.traced.states(one.past)
+def _with(result: Retraced, late: Sequence[Sequence[Logged]]) -> list[State | None]:
+    """Return the states that were read, with these events added."""
+    states = result.traced.states(result.past)
     for place, events in enumerate(late):
-        algebra = Algebra(one.traced.plan.of(one.traced.keys[place].entity))
+        algebra = Algebra(result.traced.plan.of(result.traced.keys[place].entity))
         state = states[place] or algebra.empty()
         for event in events:
             algebra.update(state, event.fact, event.distincts)

@@ -1,4 +1,4 @@
-"""What an answer was made of, found by the hashes in its receipt: plan, model, and the states that were read."""
+"""The origins of an answer, found by the hashes in its receipt: plan, model, and the states that were read."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 
 
 class Traced(NamedTuple):
-    """An answer, and what it was made of: the entities that were read (`keys`), and their fences (None: no events)."""
+    """An answer and its origins, with the entities that were read (`keys`) and their fences (None: no events)."""
 
     answered: Answered
     receipt: Receipt
@@ -46,28 +46,28 @@ class Traced(NamedTuple):
     fences: tuple[Fence | None, ...]
 
     def values(self, states: Sequence[State | None]) -> tuple[Value, ...]:
-        """Return the model's inputs, in its order, as these states of the entities give them."""
+        """Return the model's inputs, in its order, computed from these states of the entities."""
         at_us = self.answered.at_us
         values = self.inputs.of_entities([Then(state) for state in states], at_us)
         return self.inputs.of_question(values, self.receipt.measures, at_us)
 
     def states(self, past: Past) -> list[State | None]:
-        """Return the states that were read, as the log has them."""
+        """Return the states that were read, recomputed from the log."""
         return [
             None if fence is None else past.state(key, fence) for key, fence in zip(self.keys, self.fences, strict=True)
         ]
 
 
 class Origins:
-    """Finds plans and models by their hashes; each is read once."""
+    """Finds plans and models by their hashes, reading each only once."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._registry = open_registry(settings)
-        self._found: dict[tuple[str, ...], Any] = {}
+        self._cache: dict[tuple[str, ...], Any] = {}
 
     def trace(self, answered: Answered) -> Traced:
-        """Return what an answer was made of. Raises DataError, saying what is gone."""
+        """Return the origins of an answer. Raises DataError, naming what is missing."""
         receipt = answered.receipt
         if receipt is None:
             raise DataError("it has no receipt: an earlier Encore answered")
@@ -84,25 +84,25 @@ class Origins:
         return Traced(answered, receipt, plan, predictor, inputs, inputs.keys_of(answered.named), fences)
 
     def trace_all(self, answers: Iterable[Answered]) -> tuple[list[Traced], dict[str, str]]:
-        """Return what answers were made of; and of those of which something is gone, by id, what."""
-        traced, gone = [], {}
+        """Return the origins of answers, and the reasons, by id, for those with something missing."""
+        traced, missing = [], {}
         for answered in answers:
             try:
                 traced.append(self.trace(answered))
             except DataError as error:
-                gone[answered.id] = str(error)
-        return traced, gone
+                missing[answered.id] = str(error)
+        return traced, missing
 
     def _once(self, key: tuple[str, ...], find: Callable[[], _T]) -> _T:
-        if key not in self._found:
+        if key not in self._cache:
             try:
-                self._found[key] = find()
+                self._cache[key] = find()
             except DataError as error:
-                self._found[key] = error
-        found = self._found[key]
-        if isinstance(found, DataError):
-            raise found
-        return cast("_T", found)
+                self._cache[key] = error
+        cached = self._cache[key]
+        if isinstance(cached, DataError):
+            raise cached
+        return cast("_T", cached)
 
     def _plan(self, plan_hash: str) -> Plan:
         plan = earlier_plan(self._settings.plan, plan_hash)
@@ -139,27 +139,27 @@ class Origins:
 
 
 class Then:
-    """An entity as it was; its values are of no time before `floor_us`."""
+    """An entity with a past state; its values are as of no earlier time than `floor_us`."""
 
     def __init__(self, state: State | None, floor_us: int = 0) -> None:
         self._state = state
         self._floor_us = floor_us
 
     def values(self, at_us: int, of: EntityValues) -> tuple[Value, ...]:
-        """Return its features at a time, µs."""
+        """Return its features as of a time, µs."""
         return of.get(self._state, max(at_us, self._floor_us))
 
 
 def read_past(
     settings: Settings, traced: Iterable[Traced], *, listed: bool = False, later: bool = False
 ) -> dict[str, Past]:
-    """Return what the log says of all that these answers read, by the hash of their plan; arguments as of `Past`."""
+    """Return the pasts of all entities that these answers read, by plan hash; arguments as for `Past`."""
     plans: dict[str, Plan] = {}
     reads: dict[str, dict[EntityKey, list[Fence]]] = defaultdict(lambda: defaultdict(list))
-    for one in traced:
-        plans[one.receipt.plan] = one.plan
-        for key, fence in zip(one.keys, one.fences, strict=True):
-            reads[one.receipt.plan][key] += [] if fence is None else [fence]
+    for origin in traced:
+        plans[origin.receipt.plan] = origin.plan
+        for key, fence in zip(origin.keys, origin.fences, strict=True):
+            reads[origin.receipt.plan][key] += [] if fence is None else [fence]
     return {
         name: Past(plan, EventLog(log_storage(settings), plan.schema), reads[name], listed=listed, later=later)
         for name, plan in plans.items()
@@ -167,13 +167,13 @@ def read_past(
 
 
 def scores_of(traced: Sequence[Traced], values: Sequence[tuple[Value, ...]]) -> list[float]:
-    """Return the models' scores of these inputs: one call a model."""
+    """Return the models' scores of these inputs, with one call per model."""
     groups: dict[Predictor, list[int]] = defaultdict(list)
-    for place, one in enumerate(traced):
-        groups[one.predictor].append(place)
+    for place, origin in enumerate(traced):
+        groups[origin.predictor].append(place)
     scores = [0.0] * len(traced)
     for predictor, places in groups.items():
-        found = predictor.score(float32_rows([values[place] for place in places]))
-        for place, score in zip(places, found.tolist(), strict=True):
+        model_scores = predictor.score(float32_rows([values[place] for place in places]))
+        for place, score in zip(places, model_scores.tolist(), strict=True):
             scores[place] = score
     return scores

@@ -1,4 +1,4 @@
-"""`encore replay`: features and scores of answers, computed again from the event log as of what was read."""
+"""`encore replay`: recomputes features and scores of answers from the event log, as of the states that they read."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,10 +17,10 @@ __all__ = ["Replayed", "Retraced", "StateRead", "replay", "retrace"]
 
 
 class StateRead(msgspec.Struct, frozen=True, kw_only=True):
-    """A state that an answer read: which events of its entity were in it, all of before a topic, and of that so far.
+    """A state that an answer read: it held its entity's events before a topic, and the topic's up to `offsets`.
 
-    `topic` is the topic's id in hexadecimal digits and `offsets` the last one of each partition; both are empty where
-    the entity had no events.
+    `topic` is the topic's id in hexadecimal digits, and `offsets` has the last offset of each partition; both are empty
+    if the entity had no events.
     """
 
     entity: str
@@ -29,11 +29,11 @@ class StateRead(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Replayed(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer beside what the log gives: `same` where score and every feature are equal to the last bit.
+    """An answer compared with its recomputation: `same` if the score and every feature are equal to the last bit.
 
-    `sha256` is the model's, `read` are the states that were read, and `last_event_us` is the newest event in them.
-    `score` was given, `again` is computed (None: it cannot be). `differing` are features with the value that was given
-    and the computed one. `note` says why it is not the same.
+    `sha256` is the model's hash, `read` are the states that were read, and `last_event_us` is the time of the newest
+    event in them. `score` was served, `again` is recomputed (None: impossible). `differing` are features with their
+    served and recomputed values. `note` says why it is not the same.
     """
 
     id: str
@@ -52,7 +52,7 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Retraced(NamedTuple):
-    """An answer that was computed again, what it was made of, and what the log says of that."""
+    """A recomputed answer, its origins, and the past of the entities that it read."""
 
     replayed: Replayed
     traced: Traced
@@ -60,67 +60,70 @@ class Retraced(NamedTuple):
 
 
 def replay(settings: Settings, answers: Sequence[Answered], progress: Progress) -> list[Replayed]:
-    """Return each answer beside what the log gives, in their order. Raises DataError where the log cannot be read."""
-    found, gone = retrace(settings, answers, progress)
-    return [found[one.id].replayed if one.id in found else _beside(one, note=gone[one.id]) for one in answers]
+    """Return each answer compared with its recomputation, in order. Raises DataError if the log is unreadable."""
+    retraced, failures = retrace(settings, answers, progress)
+    return [
+        retraced[answer.id].replayed if answer.id in retraced else _replayed_answer(answer, note=failures[answer.id])
+        for answer in answers
+    ]
 
 
 def retrace(
     settings: Settings, answers: Sequence[Answered], progress: Progress, *, listed: bool = False
 ) -> tuple[dict[str, Retraced], dict[str, str]]:
-    """Compute answers again; of those that cannot be, say why. Both by id; `listed` as of `Past`.
+    """Recompute answers; return them, and the reasons for those that cannot be, both by id; `listed` as for `Past`.
 
-    Raises DataError where the log cannot be read.
+    Raises DataError if the log is unreadable.
     """
-    waiting, gone = Origins(settings).trace_all(answers)
-    found: dict[str, Retraced] = {}
-    # A history that came into the log after its topic is in the states that were made since, and in no fence.
+    pending, failures = Origins(settings).trace_all(answers)
+    retraced: dict[str, Retraced] = {}
+    # A history imported after its topic is contained in states made since then, but in no fence.
     for later in (False, True):
-        if not waiting:
+        if not pending:
             break
-        progress(f"reading the events that {len(waiting):,} answers were made of")
-        pasts = read_past(settings, waiting, listed=listed, later=later)
-        progress(f"computing {len(waiting):,} answers")
-        tried = _replayed(waiting, pasts)
-        found |= {one.traced.answered.id: one for one in tried if one.replayed.same or not later}
-        waiting = [one.traced for one in tried if not one.replayed.same and one.past.has_later_histories]
-    return found, gone
+        progress(f"reading the events that {len(pending):,} answers were made of")
+        pasts = read_past(settings, pending, listed=listed, later=later)
+        progress(f"computing {len(pending):,} answers")
+        results = _replayed(pending, pasts)
+        retraced |= {result.traced.answered.id: result for result in results if result.replayed.same or not later}
+        pending = [result.traced for result in results if not result.replayed.same and result.past.has_later_histories]
+    return retraced, failures
 
 
 def _replayed(traced: Sequence[Traced], pasts: Mapping[str, Past]) -> list[Retraced]:
-    values = [one.values(one.states(pasts[one.receipt.plan])) for one in traced]
+    values = [origin.values(origin.states(pasts[origin.receipt.plan])) for origin in traced]
     return [
-        Retraced(_compared(one, of, score, pasts[one.receipt.plan]), one, pasts[one.receipt.plan])
-        for one, of, score in zip(traced, values, scores_of(traced, values), strict=True)
+        Retraced(_compared(origin, inputs, score, pasts[origin.receipt.plan]), origin, pasts[origin.receipt.plan])
+        for origin, inputs, score in zip(traced, values, scores_of(traced, values), strict=True)
     ]
 
 
-def _compared(one: Traced, values: tuple[Value, ...], score: float, past: Past) -> Replayed:
-    given = one.answered.features
-    computed = dict(zip(one.predictor.features, values, strict=True))
+def _compared(origin: Traced, values: tuple[Value, ...], score: float, past: Past) -> Replayed:
+    served = origin.answered.features
+    computed = dict(zip(origin.predictor.features, values, strict=True))
     differing = {
-        name: (given.get(name), computed.get(name))
-        for name in (*computed, *(given.keys() - computed.keys()))
-        if given.get(name) != computed.get(name)
+        name: (served.get(name), computed.get(name))
+        for name in (*computed, *(served.keys() - computed.keys()))
+        if served.get(name) != computed.get(name)
     }
-    if not differing and score != one.answered.score:
-        [score] = scores_of([one], [values])  # some runtimes sum in another order where a call has one row
-    same = not differing and score == one.answered.score
-    note = "" if same else _why(one, past, bool(differing))
-    return _beside(one.answered, again=score, same=same, differing=differing, note=note)
+    if not differing and score != origin.answered.score:
+        [score] = scores_of([origin], [values])  # some runtimes sum in another order if a call has one row
+    same = not differing and score == origin.answered.score
+    note = "" if same else _why(origin, past, bool(differing))
+    return _replayed_answer(origin.answered, again=score, same=same, differing=differing, note=note)
 
 
-def _why(one: Traced, past: Past, differs: bool) -> str:
-    """Return, in words, why a score is not computed as it was given."""
-    lacking = dict.fromkeys(past.lacks(fence) for fence in one.fences if fence is not None)
-    if told := "; ".join(filter(None, lacking)):
-        return told
+def _why(origin: Traced, past: Past, differs: bool) -> str:
+    """Return, in words, why a recomputed score differs from the served one."""
+    missing = dict.fromkeys(past.lacks(fence) for fence in origin.fences if fence is not None)
+    if reasons := "; ".join(filter(None, missing)):
+        return reasons
     if differs:
         return "the log gives other features: its events were changed since, or the states were not the log's"
     return "the features are the same, and the model scores them otherwise: this machine or ONNX Runtime is another"
 
 
-def _beside(
+def _replayed_answer(
     answered: Answered,
     *,
     again: float | None = None,
@@ -129,17 +132,17 @@ def _beside(
     note: str = "",
 ) -> Replayed:
     receipt = answered.receipt
-    made_of: dict[str, Any] = {}
+    origin_fields: dict[str, Any] = {}
     if receipt is not None:
         read = zip(receipt.entities, map(Fence.decode_or_new, receipt.fences), strict=False)
-        made_of = {
+        origin_fields = {
             "sha256": receipt.sha256,
             "plan": receipt.plan,
-            "read": [StateRead(entity=name, topic=of.topic.hex(), offsets=of.offsets) for name, of in read],
+            "read": [StateRead(entity=name, topic=fence.topic.hex(), offsets=fence.offsets) for name, fence in read],
             "last_event_us": receipt.last_event_us,
         }
     return Replayed(
-        **made_of,
+        **origin_fields,
         id=answered.id,
         at_us=answered.at_us,
         target=answered.target,

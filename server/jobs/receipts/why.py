@@ -1,4 +1,4 @@
-"""`encore why`: the events that made a feature's value, and what changed since an earlier answer of the same pair."""
+"""`encore why`: the events behind a feature's value, and the changes since an earlier answer of the same pair."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -23,14 +23,14 @@ from server.settings import Settings
 __all__ = ["Cause", "Change", "FeatureCauses", "Since", "Why", "explain_answer"]
 
 _TOP = 5
-"""How many features are looked at where none is named: those that add or subtract most."""
+"""Number of features explained by default: those with the largest contributions."""
 
 _MOST = 2_000
-"""How many events of an entity are left out one by one, the newest; those before are only counted."""
+"""Number of an entity's newest events that are left out one by one; older ones are only counted."""
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that a value is made of. `without` is the value if it had not been counted."""
+    """An event that affects a value. `without` is the value without the event."""
 
     entity: str
     event_id: str
@@ -44,10 +44,10 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FeatureCauses(msgspec.Struct, frozen=True, kw_only=True):
-    """A feature's value, what it is in words, what it added to the log-odds, and the events that made it, newest first.
+    """A feature's value, its description, its contribution to the log-odds, and the events behind it, newest first.
 
-    `considered` events could have: they are of its kind and in its window. `value` is None and `contribution` 0 where
-    the model does not have it.
+    `considered` is the number of events of its kind in its window. `value` is None and `contribution` 0 if the model
+    does not have the feature.
     """
 
     feature: str
@@ -59,9 +59,9 @@ class FeatureCauses(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """A feature whose value is another one than in the earlier answer; `events` of its kind came in between.
+    """A feature whose value differs from the earlier answer's; `events` of its kind came in between.
 
-    Without such events it is time that has passed: windows move, and recency grows.
+    Without such events, it changed by the passing of time: windows move, and recency grows.
     """
 
     feature: str
@@ -71,9 +71,9 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Since(msgspec.Struct, frozen=True, kw_only=True):
-    """What changed since an earlier answer about the same: its score, its model and plan if they are others, features.
+    """Changes since an earlier answer about the same: its score, model, plan, and the features that differ.
 
-    `events` are those that came into the states in between, newest first.
+    `events` are those added to the states in between, newest first.
     """
 
     id: str
@@ -93,7 +93,7 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Need(NamedTuple):
-    """A number that a feature is computed of: of which entity, and over which window."""
+    """An aggregate that a feature is computed from, with its entity and window."""
 
     entity: str
     aggregate: Aggregate
@@ -108,34 +108,34 @@ def explain_answer(
     feature: str | None = None,
     since: Answered | None = None,
 ) -> Why:
-    """Return the events behind a feature of an answer, or behind those that counted most.
+    """Return the events behind a feature of an answer, by default behind those with the largest contributions.
 
-    Raises ConfigurationError for a feature that is not there or an earlier answer about something else; DataError where
-    the answer cannot be computed again.
+    Raises ConfigurationError for an unknown feature or an earlier answer about something else; DataError if the answer
+    cannot be recomputed.
     """
     if since is not None and (since.named, since.target) != (answered.named, answered.target):
         raise ConfigurationError(
             f"--since {since.id}: it is about {_words(since)}, and {answered.id} about {_words(answered)}"
         )
     answers = [answered] if since is None else [answered, since]
-    found, gone = retrace(settings, answers, progress, listed=True)
-    for one in answers:
-        if one.id in gone:
-            raise DataError(f"prediction {one.id}: {gone[one.id]}")
-    retraced = found[answered.id]
+    retraced_answers, failures = retrace(settings, answers, progress, listed=True)
+    for answer in answers:
+        if answer.id in failures:
+            raise DataError(f"prediction {answer.id}: {failures[answer.id]}")
+    retraced = retraced_answers[answered.id]
     traced, past = retraced.traced, retraced.past
     shares = _shares(traced)
-    named = [feature] if feature is not None else sorted(shares, key=lambda name: -abs(shares[name]))[:_TOP]
-    asked = {one.name: one for one in traced.plan.features}
-    if unknown := [name for name in named if name not in asked]:
+    names = [feature] if feature is not None else sorted(shares, key=lambda name: -abs(shares[name]))[:_TOP]
+    plan_features = {plan_feature.name: plan_feature for plan_feature in traced.plan.features}
+    if unknown := [name for name in names if name not in plan_features]:
         raise ConfigurationError(
             f"no feature of the plan {traced.receipt.plan} is called {', '.join(unknown)}; `encore features` "
             "lists those of the present one"
         )
     return Why(
         answer=retraced.replayed,
-        features=[_causes(traced, past, asked[name], shares.get(name, 0.0)) for name in named],
-        since=None if since is None else _since(traced, past, found[since.id].traced),
+        features=[_causes(traced, past, plan_features[name], shares.get(name, 0.0)) for name in names],
+        since=None if since is None else _since(traced, past, retraced_answers[since.id].traced),
     )
 
 
@@ -144,7 +144,7 @@ def _words(answered: Answered) -> str:
 
 
 def _shares(traced: Traced) -> dict[str, float]:
-    """Return what each of the model's inputs added to the log-odds."""
+    """Return the contribution of each of the model's inputs to the log-odds."""
     features = traced.predictor.features
     row = float32_rows([[traced.answered.features.get(name) for name in features]])
     return dict(zip(features, traced.predictor.explain(row).contributions[0].tolist(), strict=True))
@@ -168,37 +168,39 @@ def _causes(traced: Traced, past: Past, feature: Feature, share: float) -> Featu
         for key, state in zip(keys, states, strict=True)
     ]
 
-    def value(of: Sequence[State | None]) -> Value:
-        values = inputs.of_entities([Then(state, floor) for state, floor in zip(of, floors, strict=True)], at_us)
-        [found] = inputs.of_question(values, traced.receipt.measures, at_us)
-        return found
+    def value(chosen: Sequence[State | None]) -> Value:
+        values = inputs.of_entities([Then(state, floor) for state, floor in zip(chosen, floors, strict=True)], at_us)
+        [computed] = inputs.of_question(values, traced.receipt.measures, at_us)
+        return computed
 
     causes, considered = [], 0
     for place, key in enumerate(keys):
-        own = [need for need in needs if need.entity == key.entity]
+        key_needs = [need for need in needs if need.entity == key.entity]
         algebra = entities[key.entity]
-        held, _ = past.events(key, fences.get(key))
-        events = [event for event in held if any(_meets(event, need, algebra.plan, floors[place]) for need in own)]
+        logged, _ = past.events(key, fences.get(key))
+        events = [
+            event for event in logged if any(_meets(event, need, algebra.plan, floors[place]) for need in key_needs)
+        ]
         events.sort(key=lambda event: event.fact.timestamp_us)
         considered += len(events)
         for event, state in _without_each(algebra, events):
             other = value([*states[:place], state, *states[place + 1 :]])
             causes.append(_cause(key.entity, event, other))
     actual = value(states)
-    made = [cause for cause in causes if cause.without != actual]
-    made.sort(key=lambda cause: -cause.at_us)
+    effective = [cause for cause in causes if cause.without != actual]
+    effective.sort(key=lambda cause: -cause.at_us)
     return FeatureCauses(
         feature=feature.name,
         description=describe(feature, plan.schema),
         value=actual,
         contribution=share,
         considered=considered,
-        causes=made,
+        causes=effective,
     )
 
 
 def _without_each(algebra: Algebra, events: Sequence[Logged]) -> Iterator[tuple[Logged, State]]:
-    """Yield each of the newest events with the state of all others. States merge, so each costs one merge."""
+    """Yield each of the newest events with the state of all other events. Each costs one merge of two states."""
     before = algebra.empty()
     for event in events[:-_MOST]:
         algebra.update(before, event.fact, event.distincts)
@@ -217,9 +219,11 @@ def _since(traced: Traced, past: Past, earlier: Traced) -> Since:
     fences = dict(zip(earlier.keys, earlier.fences, strict=True))
     new: dict[str, list[Logged]] = {}
     for key, fence in zip(traced.keys, traced.fences, strict=True):
-        known = {(e.source, e.partition, e.offset) for e in past.events(key, fences.get(key))[0]}
-        held, _ = past.events(key, fence)
-        new[key.entity] = [event for event in held if (event.source, event.partition, event.offset) not in known]
+        earlier_offsets = {(e.source, e.partition, e.offset) for e in past.events(key, fences.get(key))[0]}
+        logged, _ = past.events(key, fence)
+        new[key.entity] = [
+            event for event in logged if (event.source, event.partition, event.offset) not in earlier_offsets
+        ]
     features = {feature.name: feature for feature in traced.plan.features}
     changes = []
     for name, value in after.features.items():
@@ -234,8 +238,8 @@ def _since(traced: Traced, past: Past, earlier: Traced) -> Since:
             changes.append(Change(feature=name, before=before.features[name], after=value, events=len(came)))
     events = {
         (event.source, event.partition, event.offset): _cause(entity, event, None)
-        for entity, of in reversed(new.items())
-        for event in of
+        for entity, entity_events in reversed(new.items())
+        for event in entity_events
     }
     return Since(
         id=before.id,
@@ -249,12 +253,12 @@ def _since(traced: Traced, past: Past, earlier: Traced) -> Since:
 
 def _cause(entity: str, event: Logged, without: Value) -> Cause:
     fields = dict(zip(event.fact._fields, event.fact, strict=True))
-    told = {name: fields.pop(name) for name in ("event_id", "event_type", "timestamp_us")}
+    common_fields = {name: fields.pop(name) for name in ("event_id", "event_type", "timestamp_us")}
     return Cause(
         entity=entity,
-        event_id=told["event_id"],
-        event_type=told["event_type"],
-        at_us=told["timestamp_us"],
+        event_id=common_fields["event_id"],
+        event_type=common_fields["event_type"],
+        at_us=common_fields["timestamp_us"],
         source=event.source,
         partition=event.partition,
         offset=event.offset,
@@ -264,13 +268,13 @@ def _cause(entity: str, event: Logged, without: Value) -> Cause:
 
 
 def _needs(plan: Plan, feature: Feature) -> Iterator[_Need]:
-    """Yield what a feature is computed of; of a feature of the request also what those that it borrows are."""
-    owners = {one.name: entity.entity for entity in plan.entities for one in entity.features}
+    """Yield the aggregates that a feature is computed from, for a request feature through those that it borrows."""
+    owners = {owned.name: entity.entity for entity in plan.entities for owned in entity.features}
     if feature.name in owners:
         for aggregate, window in _aggregates(feature.expression, None):
             yield _Need(owners[feature.name], aggregate, window)
         return
-    features = {one.name: one for one in plan.features}
+    features = {plan_feature.name: plan_feature for plan_feature in plan.features}
     for part in parts_of(feature.expression):
         if isinstance(part, Borrowed):
             yield from _needs(plan, features[part.feature])
@@ -287,7 +291,7 @@ def _aggregates(expression: Any, window: Window | None) -> Iterator[tuple[Aggreg
 
 
 def _meets(event: Logged, need: _Need, plan: EntityPlan, now_us: int) -> bool:
-    """Return whether an event is of the kind that is counted, and in the window at a time."""
+    """Return whether an event matches the aggregate's conditions, and is in its window at a time, µs."""
     fact: Fact = event.fact
     if not all(getattr(fact, condition.column) in condition.values for condition in need.aggregate.where):
         return False

@@ -1,1 +1,1 @@
-"""What is kept for how long, how much that is, and how it grows."""
+"""Retention of data, its size and its growth."""

@@ -1,7 +1,7 @@
-"""`encore retention`: what is older than the setting says goes, where nothing needs it.
+"""`encore retention`: deletes data older than the setting says, unless something needs it.
 
-The event log is what states are made of. A file of it goes only where no feature of the definitions that answer looks
-so far back: else states that are made anew would have other values than those that were folded.
+States are rebuilt from the event log, so a file of it is deleted only if no feature of the live definitions reaches so
+far back: otherwise rebuilt states would differ from the streamed ones.
 """
 
 from datetime import datetime, timedelta
@@ -29,14 +29,14 @@ from server.settings import Settings
 __all__ = ["Applied", "apply_retention", "refusal_of_log"]
 
 _SLACK = 8
-"""Files are joined, and then have old and new rows: one is written anew once its oldest is an eighth of the time too
-old. So nothing stays longer than that, and a row is written anew eight times at most."""
+"""A merged file has old and new rows. It is rewritten once its oldest row exceeds the retention time by an eighth of
+it. So no row stays longer than that, and a row is rewritten at most eight times."""
 
 
 class Applied(NamedTuple):
-    """What went, in files and rows (`log`, `predictions`) or by name (`models`), and how large things are now.
+    """What was deleted, in files and rows (`log`, `predictions`) or by name (`models`), and the sizes afterwards.
 
-    `dead_letters`: whether the topic's own retention was set. `problems`: what the setting asks for and was not done.
+    `dead_letters`: whether the topic's own retention was set. `problems`: parts of the setting that were not applied.
     """
 
     log: Removed
@@ -48,39 +48,39 @@ class Applied(NamedTuple):
 
 
 def apply_retention(settings: Settings, *, clock: Clock = wall_clock) -> Applied:
-    """Let go what is older than the setting says, and note how large things are. One process of a home does so at once.
+    """Delete data older than the setting says, and record the sizes. Only one process of a home may do so at a time.
 
-    Raises ConfigurationError where another does, UnavailableError where Redis is away; what Kafka does not do is a
-    problem.
+    Raises ConfigurationError if another process does so, UnavailableError without Redis; a failure of Kafka is reported
+    as a problem.
     """
-    kept = Retention.parse(settings.retention)
+    retention = Retention.parse(settings.retention)
     with only_one(settings, "retention", "applies retention"), connect_redis(settings, timeout_s=30) as client:
         require_own(settings, client)
         problems: list[str] = []
         models: list[str] = []
-        log, predictions, letters = Removed(), Removed(), False
+        log, predictions, letters_set = Removed(), Removed(), False
         now_us = clock()
-        if kept.log_us is not None:
-            if refused := refusal_of_log(kept.log_us, _plans(settings, client)):
-                problems.append(refused)
+        if retention.log_us is not None:
+            if refusal := refusal_of_log(retention.log_us, _plans(settings, client)):
+                problems.append(refusal)
             else:
-                log = open_log(settings).drop_before(now_us - kept.log_us, kept.log_us // _SLACK)
-        if kept.predictions_us is not None:
-            length = timedelta(microseconds=kept.predictions_us)
+                log = open_log(settings).drop_before(now_us - retention.log_us, retention.log_us // _SLACK)
+        if retention.predictions_us is not None:
+            length = timedelta(microseconds=retention.predictions_us)
             predictions = open_archive(settings).drop_before(from_micros(now_us) - length, length / _SLACK)
-        if kept.dead_letters_us is not None:
+        if retention.dead_letters_us is not None:
             try:
-                letters = _keep_letters(settings, kept.dead_letters_us)
+                letters_set = _set_letter_retention(settings, retention.dead_letters_us)
             except UnavailableError as error:
                 problems.append(f"dead letters: {error}")
-        if kept.models_us is not None:
+        if retention.models_us is not None:
             try:
-                models = _let_models_go(settings, from_micros(now_us - kept.models_us))
+                models = _delete_models(settings, from_micros(now_us - retention.models_us))
             except EncoreError as error:
                 problems.append(f"models: {error}")
         sizes = measure(settings, client)
         note(settings, sizes)
-    return Applied(log, predictions, letters, models, sizes, problems)
+    return Applied(log, predictions, letters_set, models, sizes, problems)
 
 
 def refusal_of_log(kept_us: int, plans: list[Plan]) -> str:
@@ -92,7 +92,7 @@ def refusal_of_log(kept_us: int, plans: list[Plan]) -> str:
                 f"the log is kept whole: {by}, so states that are made anew need every event. Take log out of "
                 "ENCORE_RETENTION, or such features out of the definitions"
             )
-        # A day for events that come late, and for clocks.
+        # A day of slack for late events and for clocks.
         if kept_us < reach_us + DAY_US:
             return (
                 f"the log is kept whole: ENCORE_RETENTION keeps {_words(kept_us)} of it, and {by} looks "
@@ -107,15 +107,17 @@ def _plans(settings: Settings, client: Any) -> list[Plan]:
     standing = editions.read()
     if standing is None or not standing.live.plan:
         return [open_live(client, settings).plan]
-    return [editions.plan(one) for one in (standing.live, standing.other) if one is not None and one.plan]
+    return [
+        editions.plan(edition) for edition in (standing.live, standing.other) if edition is not None and edition.plan
+    ]
 
 
-def _let_models_go(settings: Settings, before: datetime) -> list[str]:
+def _delete_models(settings: Settings, before: datetime) -> list[str]:
     lifecycle = open_lifecycle(settings)
     return lifecycle.let_go(before) if lifecycle.tracking.exists() else []
 
 
-def _keep_letters(settings: Settings, kept_us: int) -> bool:
+def _set_letter_retention(settings: Settings, kept_us: int) -> bool:
     topic, topics = (
         dead_letter_topic(settings.kafka_names.events),
         TopicRetention(settings.kafka_servers, settings.kafka_access),

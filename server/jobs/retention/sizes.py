@@ -1,6 +1,6 @@
-"""How large what is kept is, how it grew, and whether Redis will be full soon.
+"""Sizes of the stored data, their growth, and whether Redis will be full soon.
 
-A sample is noted each time that retention is applied, once an hour, in a file of the home; of a week they are kept.
+A sample is recorded each time that retention is applied, once an hour, in a file of the home, and kept for eight days.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ __all__ = ["Growing", "Sample", "growth", "measure", "memory_problem", "note", "
 
 _KEPT_US = 8 * DAY_US
 _LEAST_US = HOUR_US
-"""Samples that lie closer together say nothing of a day."""
+"""The shortest distance of samples, µs, from which the growth in a day is extrapolated."""
 
 _SOON_DAYS = 7.0
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """Bytes by what they are of, at a time (UTC µs); `redis_most`: what Redis may use (0: it does not say)."""
+    """Bytes by kind of data, at a time (UTC µs); `redis_most`: the most bytes that Redis may use (0: unknown)."""
 
     at_us: int
     bytes: dict[str, int]
@@ -35,7 +35,7 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Growing(NamedTuple):
-    """What is kept, its bytes, and how many more there are after a day (None: not known yet)."""
+    """A kind of data, its bytes, and their growth in a day (None: not known yet)."""
 
     what: str
     bytes: int
@@ -43,7 +43,7 @@ class Growing(NamedTuple):
 
 
 def measure(settings: Settings, client: Any) -> Sample:
-    """Return how large things are now; Redis raises UnavailableError where it is away."""
+    """Return the present sizes. Raises UnavailableError without Redis."""
     folders = {
         "models": settings.models,
         "mlflow": settings.mlflow,
@@ -52,16 +52,16 @@ def measure(settings: Settings, client: Any) -> Sample:
         "store": settings.store,
     }
     shared = {"log": log_storage(settings), "predictions": predictions_storage(settings)}
-    found = {what: storage.bytes() for what, storage in shared.items()}
-    found |= {what: Folder(folder).bytes() for what, folder in folders.items()}
+    sizes = {what: storage.bytes() for what, storage in shared.items()}
+    sizes |= {what: Folder(folder).bytes() for what, folder in folders.items()}
     nodes = capacities_of(client)
     if nodes:
-        found["redis"] = sum(node.used for node in nodes)
-    return Sample(wall_clock(), found, sum(node.bound for node in nodes))
+        sizes["redis"] = sum(node.used for node in nodes)
+    return Sample(wall_clock(), sizes, sum(node.bound for node in nodes))
 
 
 def samples(settings: Settings) -> list[Sample]:
-    """Return what was noted, oldest first; nothing where that cannot be read: it is only looked at."""
+    """Return the recorded samples, oldest first; empty if they are unreadable, since they are only informative."""
     try:
         return msgspec.json.decode(_place(settings).read_bytes(), type=list[Sample])
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -69,17 +69,17 @@ def samples(settings: Settings) -> list[Sample]:
 
 
 def note(settings: Settings, sample: Sample) -> None:
-    """Add a sample, and forget those of more than a week ago."""
-    kept = [one for one in samples(settings) if sample.at_us - _KEPT_US < one.at_us < sample.at_us]
-    write_whole(_place(settings), msgspec.json.encode([*kept, sample]))
+    """Add a sample, and delete those of more than eight days before."""
+    recent = [earlier for earlier in samples(settings) if sample.at_us - _KEPT_US < earlier.at_us < sample.at_us]
+    write_whole(_place(settings), msgspec.json.encode([*recent, sample]))
 
 
-def growth(noted: Sequence[Sample]) -> list[Growing]:
-    """Return what is kept as of the last sample, and its growth since that of a day before, or the first after it."""
-    if not noted:
+def growth(recorded: Sequence[Sample]) -> list[Growing]:
+    """Return the sizes of the last sample, and their growth since the sample of a day before, or the first after it."""
+    if not recorded:
         return []
-    last = noted[-1]
-    before = next((one for one in noted if one.at_us >= last.at_us - DAY_US - HOUR_US), last)
+    last = recorded[-1]
+    before = next((sample for sample in recorded if sample.at_us >= last.at_us - DAY_US - HOUR_US), last)
     passed_us = last.at_us - before.at_us
     return [
         Growing(what, size, (size - before.bytes.get(what, 0)) * DAY_US / passed_us if passed_us >= _LEAST_US else None)
@@ -87,10 +87,10 @@ def growth(noted: Sequence[Sample]) -> list[Growing]:
     ]
 
 
-def memory_problem(noted: Sequence[Sample]) -> str:
-    """Return that Redis' memory will be full within a week as it grows now, and what to do; empty where it will not."""
-    redis = next((one for one in growth(noted) if one.what == "redis"), None)
-    most = noted[-1].redis_most if noted else 0
+def memory_problem(recorded: Sequence[Sample]) -> str:
+    """Return a warning if Redis' memory will be full within a week at its present growth; empty otherwise."""
+    redis = next((growing for growing in growth(recorded) if growing.what == "redis"), None)
+    most = recorded[-1].redis_most if recorded else 0
     if redis is None or not redis.a_day or redis.a_day <= 0 or not most:
         return ""
     days = (most - redis.bytes) / redis.a_day

@@ -1,1 +1,1 @@
-"""How states that answer are replaced by others while everything goes on."""
+"""Rollouts: replacing the live states by others while the system runs."""

@@ -1,4 +1,4 @@
-"""What making states needs, looked at before anything is changed."""
+"""The preconditions and resources for building states, checked before anything is changed."""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
@@ -32,63 +32,63 @@ _REPLICAS_MS = 30_000
 """Time limit for replicas to have all states: up to a million are written at once."""
 
 _LEAST_BYTES = 300
-"""Of Redis' memory, for the shortest states with their keys."""
+"""Redis memory of the smallest state with its key, bytes."""
 
 _SAMPLE = 50
-"""States of each entity of which Redis is asked what they take."""
+"""Number of states of each entity whose memory is measured."""
 
 
 class Ground:
-    """Log, Redis and replicas of one home, whose project the states are, or become.
+    """Log, Redis and replicas of a home, whose project owns the states, or claims them.
 
-    Raises, with everything as it was, DataError where the log has a hole or cannot be read, ConfigurationError where
-    the states are another home's, UnavailableError where Redis is away or does not let this user write.
+    Raises, with no change, DataError if the log has a hole or is unreadable, ConfigurationError if the states are
+    another home's, UnavailableError if Redis is away or does not let this user write.
     """
 
     def __init__(self, settings: Settings, progress: Callable[[str], None]) -> None:
         from features.batch.engine import check_log  # noqa: PLC0415 - it imports DuckDB
 
         self.client: Any = connect_redis(settings, timeout_s=60)
-        ask(self.client.ping)  # is anyone there? Before seconds of work.
+        ask(self.client.ping)  # fails early, before seconds of work
         progress("checking the event log")
         self.log = open_log(settings)
-        with suppress(OSError):  # a log that is only read
-            for source in self.log.sources():  # what no worker has joined yet: each file is opened many times
+        with suppress(OSError):  # a read-only log
+            for source in self.log.sources():  # merges small files first, since each file is opened many times
                 self.log.compact(source)
         self._partials = Partials(self.log)
-        self._are_kept = self._partials.are_used()
-        if not self._are_kept:  # else only what no partial has is read, and checked then
+        self._has_partials = self._partials.are_used()
+        if not self._has_partials:  # with partials, only events outside of them are read, and checked then
             check_log(self.log)
         self.settings = claim_project(settings, progress)
         self.editions = editions_of(self.client, self.settings)
         self.heartbeats = heartbeats_of(self.client, self.settings)
-        # Every command that states need, on keys of nobody's.
+        # Tries every command that states need, on unused keys.
         self.editions.states(Edition(), self.settings.declared.schema).try_all()
         self.replication = replication_of(self.client, self.settings, least_ms=_REPLICAS_MS)
         self.replication.begin()
         settle_collector()
 
     def source(self, plan: Plan) -> AbstractContextManager["Source"]:
-        """Return what makes states of the log as it is when that is entered: from partials, where the log has any."""
+        """Return the source of states from the log as of its entering: from partials, if the log has any."""
         from features.batch.engine import DuckDBEngine  # noqa: PLC0415 - it imports DuckDB
         from features.partials.making import make_partials  # noqa: PLC0415 - as before
         from features.partials.merging import Merged  # noqa: PLC0415 - as before
 
         memory = self.settings.duckdb_memory
-        if not self._are_kept:
+        if not self._has_partials:
             return DuckDBEngine(self.log, memory=memory)
         make_partials(self._partials, plan)
         return Merged(self._partials, plan, memory=memory)
 
     def entities(self, plan: Plan) -> dict[str, int]:
-        """Return how many entities of each kind the log has."""
+        """Return the number of entities of each kind in the log."""
         if self._spark is not None:
             return self._spark.entities()
         with self.source(plan) as source:
             return source.entities()
 
     def writing(self, opened: Opened) -> "Callable[[EntityPlan], MaterializeCounts] | None":
-        """Return what folds and writes an edition's states of a kind on Spark; None where this process is to do so."""
+        """Return the function that folds and writes an edition's states on Spark; None to do so in this process."""
         if self._spark is None:
             return None
         from features.batch.spark.states import OpenStates  # noqa: PLC0415 - it imports Ibis
@@ -97,49 +97,50 @@ class Ground:
         return partial(self._spark.write_states, open_states=states)
 
     def close(self) -> None:
-        """Stop Spark, if this started it."""
+        """Stop Spark if this object started it."""
         if "_spark" in self.__dict__ and self._spark is not None:
             self._spark.close()
 
     @cached_property
     def _spark(self) -> "SparkEngine | None":
-        """Spark, where the settings say that batch is on it; started when it is first needed."""
+        """The Spark engine, started on first use; None if the settings name another batch engine."""
         if self.settings.batch != "spark":
             return None
         from features.batch.spark.engine import SparkEngine  # noqa: PLC0415 - an extra
 
         return SparkEngine(self.log, master=self.settings.spark_master)
 
-    def require_memory(self, wanted: Mapping[str, int], *, beside: bool) -> None:
-        """Raise UnavailableError where Redis has not the memory for states of so many entities.
+    def require_memory(self, counts: Mapping[str, int], *, beside: bool) -> None:
+        """Raise UnavailableError if Redis lacks the memory for states of so many entities.
 
-        They come `beside` those that answer, or else in addition to them.
+        With `beside`, they are a second edition beside the live states; otherwise they extend the live ones.
         """
         if self.settings.redis_cluster:
-            return  # each node has a bound of its own
+            return  # each node has its own bound
         capacity = capacity_of(self.client)
         if capacity is None or not capacity.bound:
             return
         states = states_of(self.client, self.settings)
-        there = {} if beside else states.counts()
-        # An entity that is new has no states yet whose size would tell.
-        each = {entity: self._bytes_of(states.redis_keys(entity)) for entity in states.entities} if beside else {}
+        present = {} if beside else states.counts()
+        # A new entity has no states yet whose size could be measured.
+        bytes_each = {entity: self._bytes_of(states.redis_keys(entity)) for entity in states.entities} if beside else {}
         needed = sum(
-            each.get(entity, _LEAST_BYTES) * max(0, count - there.get(entity, 0)) for entity, count in wanted.items()
+            bytes_each.get(entity, _LEAST_BYTES) * max(0, count - present.get(entity, 0))
+            for entity, count in counts.items()
         )
         if needed > capacity.free:
             what = "beside those that answer " if beside else ""
             raise UnavailableError(
-                f"Redis: {sum(wanted.values()):,} states {what}need {needed / 2**20:,.0f} MB more, and "
+                f"Redis: {sum(counts.values()):,} states {what}need {needed / 2**20:,.0f} MB more, and "
                 f"{capacity.free / 2**20:,.0f} MB are free of its {capacity.bound_by} ({capacity.bound / 2**20:,.0f} "
                 "MB); give it more. Nothing was changed"
             )
 
     def _bytes_of(self, keys: Iterable[bytes]) -> int:
-        """Return what a state takes, as far as some of them tell."""
-        some = [key for key, _ in zip(keys, range(_SAMPLE), strict=False)]
+        """Return the mean memory of a state, bytes, from a sample of keys."""
+        sampled = [key for key, _ in zip(keys, range(_SAMPLE), strict=False)]
         try:
-            sizes = [int(self.client.memory_usage(key) or 0) for key in some]
+            sizes = [int(self.client.memory_usage(key) or 0) for key in sampled]
         except (redis.ResponseError, KeyError):
             sizes = []
         return max([_LEAST_BYTES, sum(sizes) // max(1, len(sizes))])

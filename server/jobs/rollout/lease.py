@@ -1,4 +1,4 @@
-"""One rollout at a time, and how far it is, for whoever asks: a key that lives only while the rollout does."""
+"""The lease and progress of a rollout: a key in Redis that exists only while the rollout's process lives."""
 
 import threading
 import uuid
@@ -33,7 +33,7 @@ return 1
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What a rollout is doing, since when (UTC µs), and how much of it is `done` of a `total` (0: unknown)."""
+    """The present step of a rollout, its start (UTC µs), and how much is `done` of a `total` (0: unknown)."""
 
     token: str
     what: str
@@ -42,14 +42,14 @@ class Step(msgspec.Struct, frozen=True):
     total: int = 0
 
     def remaining_s(self, now_us: int) -> float | None:
-        """Return how long this step will take from now on, at its pace so far; None where nothing tells."""
+        """Return the remaining time of this step at its pace so far, s; None if unknown."""
         if not (0 < self.done <= self.total):
             return None
         return (now_us - self.began_us) / MICROS * (self.total - self.done) / self.done
 
 
 class Lease:
-    """That of one rollout. It is renewed until the end, or until its process dies."""
+    """The lease of one rollout, renewed until its end, or until its process dies."""
 
     def __init__(self, client: Any, project: str, clock: Clock) -> None:
         self._client = client
@@ -59,14 +59,14 @@ class Lease:
         self._lost = threading.Event()
 
     def say(self, what: str, done: int = 0, total: int = 0) -> None:
-        """Say what is being done, and how far it is. Raises UnavailableError where another rollout has begun."""
+        """Record the present step and its progress. Raises UnavailableError if another rollout took the lease."""
         if self._lost.is_set():
             raise UnavailableError("another rollout is on its way, for Redis has lost the lease of this one")
         began_us = self._step.began_us if what == self._step.what else self._clock()
         self._step = Step(self._step.token, what, began_us, done, total)
 
     def take(self) -> None:
-        """Begin. Raises UnavailableError where another rollout is on its way."""
+        """Take the lease. Raises UnavailableError if another rollout holds it."""
         try:
             taken = take_turn(self._client, self._key, msgspec.json.encode(self._step), _LIVES_S)
         except RedisRefusalError as error:
@@ -78,22 +78,22 @@ class Lease:
             )
 
     def keep(self, done: threading.Event) -> None:
-        """Renew until `done`."""
+        """Renew the lease until `done` is set."""
         while not done.wait(_RENEW_S):
-            with suppress(UnavailableError):  # it lasts for a while
+            with suppress(UnavailableError):  # the lease outlasts a short outage
                 words = (self._step.token, msgspec.json.encode(self._step), _LIVES_S)
                 if not ask(lambda words=words: self._client.eval(_RENEW, 1, self._key, *words)):  # type: ignore[misc]
                     self._lost.set()
 
     def release(self) -> None:
-        """End."""
+        """Release the lease."""
         with suppress(UnavailableError):
             ask(lambda: self._client.eval(_RELEASE, 1, self._key, self._step.token))
 
 
 @contextmanager
 def held(client: Any, project: str, clock: Clock = wall_clock) -> Iterator[Lease]:
-    """Hold the lease. Raises UnavailableError where another rollout does."""
+    """Hold the lease during the block. Raises UnavailableError if another rollout holds it."""
     lease, done = Lease(client, project, clock), threading.Event()
     lease.take()
     thread = threading.Thread(target=lease.keep, args=(done,), name="rollout", daemon=True)
@@ -107,10 +107,10 @@ def held(client: Any, project: str, clock: Clock = wall_clock) -> Iterator[Lease
 
 
 def last_step(client: Any, project: str) -> Step | None:
-    """Return what the rollout is doing that is on its way; None where there is none."""
-    found = read_value(client, _key(project))
+    """Return the present step of the running rollout; None if there is none."""
+    stored = read_value(client, _key(project))
     with suppress(msgspec.MsgspecError, UnicodeDecodeError):
-        return msgspec.json.decode(found, type=Step) if found else None
+        return msgspec.json.decode(stored, type=Step) if stored else None
     return None
 
 

@@ -1,4 +1,4 @@
-"""Which models could not answer after a rollout, since it leaves out features that they need."""
+"""The models that a rollout would break, because the new definitions lack features that they need."""
 
 from data.errors import ConfigurationError, EncoreError, StateError
 from features.plan.plan import Plan
@@ -11,21 +11,21 @@ __all__ = ["refused_models"]
 
 
 def refused_models(settings: Settings, plan: Plan, editions: Editions, live: Edition) -> None:
-    """Raise ConfigurationError, naming models and features, where champions that can answer now could not any more."""
+    """Raise ConfigurationError, naming models and features, if champions in use would lack features afterwards."""
     from model.targets import targets_of  # noqa: PLC0415 - as above
 
     try:
-        now = set(editions.plan(live).names) if live.plan else set()
+        live_names = set(editions.plan(live).names) if live.plan else set()
     except StateError:
-        now = set()
+        live_names = set()
     registry, lacking = open_registry(settings), []
     for target in targets_of(settings.declared):
         try:
             metadata = registry.metadata(target, "champion")
         except (EncoreError, OSError):
-            continue  # there is none
+            continue  # no champion
         absent = sorted(set(metadata.features) - set(plan.names))
-        if absent and set(metadata.features) <= now:
+        if absent and set(metadata.features) <= live_names:
             lacking.append(f"{target} {metadata.version} needs {', '.join(absent)}")
     if lacking:
         raise ConfigurationError(

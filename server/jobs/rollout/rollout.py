@@ -1,13 +1,13 @@
-"""`encore rollout`: states by other definitions, or the same ones, take the place of those that answer.
+"""`encore rollout`: replaces the live states by states of other definitions, or of the same ones.
 
-    building    fold the log into another edition of the states        workers and API go on with the live one
-    following   fold what came into the log meanwhile; workers fold into both from there on
+    building    fold the log into another edition of the states        workers and API use the live one
+    following   fold what was logged meanwhile; from there on, workers fold into both
                 compare a sample of both with batch
-    switched    the other edition is live, and the one before is kept and followed:  back ─ they change places
+    switched    the other edition is live, and the previous one is kept and followed:  back ─ swap the two
     dropping    delete it                                                            finish
 
-What stands is in Redis, so whoever is killed leaves a system that goes on as it was; the next `encore rollout` goes on
-from there, or, where the definitions are others by now, begins again.
+The stage is stored in Redis, so a killed rollout leaves a working system; the next `encore rollout` continues from
+there, or starts over if the definitions have changed since.
 """
 
 import time
@@ -44,21 +44,21 @@ __all__ = ["RolledOut", "RolloutStatus", "finish_rollout", "go_back", "rebuild",
 Tell = Callable[[str], None]
 
 _SMALL = 20_000
-"""Offsets that workers may be left to fold from the log: a second's work."""
+"""Number of offsets that are left to the workers to fold from the log: about a second's work."""
 
 _SETTLES_S = 5.0
-"""How long an edition is kept after another went live: readers look every half second."""
+"""How long an edition is kept after another went live, s: readers poll every half second."""
 
 _LOOK_S = 0.2
 _PATIENCE_S = 30.0
-"""How long workers that live have to notice what was moved."""
+"""Time limit for live workers to notice a change of stage, s."""
 
 _SAMPLE = 20
 _SEEDS = 5
 
 
 class RolledOut(NamedTuple):
-    """The plans before and after, states by entity, whether states were made, and how long it took."""
+    """The result: plans before and after, number of states by entity, whether states were built, and duration, s."""
 
     before: str
     after: str
@@ -69,7 +69,7 @@ class RolledOut(NamedTuple):
 
 
 class RolloutStatus(NamedTuple):
-    """Which editions there are, what is being done now (None: nothing), and what workers fold into."""
+    """The present editions, the running step (None: nothing runs), and the live workers."""
 
     standing: Standing | None
     step: Step | None
@@ -78,7 +78,7 @@ class RolloutStatus(NamedTuple):
 
     @property
     def interrupted(self) -> bool:
-        """Whether a rollout began, did not end, and nobody is at it."""
+        """Whether a rollout began, did not end, and no process is running it."""
         return (
             self.step is None
             and self.standing is not None
@@ -89,27 +89,27 @@ class RolloutStatus(NamedTuple):
 def roll_out(
     settings: Settings, tell: Tell, *, anew: bool = False, finish: bool = False, force: bool = False
 ) -> RolledOut:
-    """Bring the present definitions to where they answer, without a cold answer.
+    """Make the present definitions live, without answers from missing states in between.
 
-    `anew` makes states even where those that answer are of these definitions; `finish` deletes the others at once;
-    `force` lets a model go that has no place in the new definitions. All that is needed is looked at first. Raises,
-    with everything as it was, DefinitionError, DataError for a log with a hole, ConfigurationError, UnavailableError.
+    `anew` builds states even if the live ones are of these definitions; `finish` deletes the old ones at once; `force`
+    permits breaking a model that lacks features in the new definitions. Preconditions are checked first. Raises, with
+    no change, DefinitionError, DataError for a log with a hole, ConfigurationError, UnavailableError.
     """
-    kept = kept_plan(settings.plan)
+    previous = kept_plan(settings.plan)
     tell("compiling the definitions")
     plan = load_plan(settings.plan, settings.declared)
     with _lease(settings, tell) as (ground, lease):
         rollout = _Rollout(ground, lease, tell, plan)
-        return rollout.run(kept, anew=anew, finish=finish, force=force)
+        return rollout.run(previous, anew=anew, finish=finish, force=force)
 
 
 def rebuild(settings: Settings, tell: Tell) -> dict[str, int]:
-    """Make every state anew from the event log, beside those that answer, which are deleted then."""
+    """Rebuild every state from the event log beside the live states, which are deleted afterwards."""
     return roll_out(settings, tell, anew=True, finish=True).states
 
 
 def finish_rollout(settings: Settings, tell: Tell) -> int:
-    """Delete the edition of the states that was live before; return the number of its states."""
+    """Delete the edition that was live before; return the number of its states."""
     with _lease(settings, tell) as (ground, lease):
         standing = ground.editions.read()
         if standing is None or standing.other is None:
@@ -122,9 +122,9 @@ def finish_rollout(settings: Settings, tell: Tell) -> int:
 
 
 def go_back(settings: Settings, tell: Tell) -> Standing:
-    """Let the edition answer that was live before; before the switch, give the new one up.
+    """Make the previous edition live again; before the switch, delete the new edition.
 
-    Raises ConfigurationError where there is none: after `finish_rollout` it is gone.
+    Raises ConfigurationError if there is none, such as after `finish_rollout`.
     """
     with _lease(settings, tell) as (ground, lease):
         standing = ground.editions.read()
@@ -147,13 +147,13 @@ def go_back(settings: Settings, tell: Tell) -> Standing:
             back = Standing(standing.other, standing.live, "switched", wall_clock())
             _switch(ground, tell, standing, back, other.plan)
             _Follow(ground, lease, tell).await_live(back)
-        found = ground.editions.read()
-        assert found is not None  # noqa: S101 - it was there
-        return found
+        present = ground.editions.read()
+        assert present is not None  # noqa: S101 - it existed above
+        return present
 
 
 def rollout_status(settings: Settings) -> RolloutStatus:
-    """Return how a rollout is."""
+    """Return the state of a rollout."""
     with connect_redis(settings) as client:
         step = last_step(client, settings.project)
         standing = editions_of(client, settings).read()
@@ -169,7 +169,7 @@ def _lease(settings: Settings, tell: Tell) -> Iterator[tuple[Ground, Lease]]:
 
 
 def _switch(ground: Ground, tell: Tell, before: Standing, after: Standing, plan: Plan) -> Standing:
-    """Let another edition answer, and Feast's registry say what it has."""
+    """Make another edition live, and register its views with Feast."""
     if not is_applied(ground.settings, plan):
         tell("registering the views with Feast")
         apply_views(ground.settings, plan)
@@ -188,17 +188,17 @@ class _Rollout:
         self._began_s = time.monotonic()
         self._made_of = made_of(ground.settings, plan)
 
-    def run(self, kept: Plan | None, *, anew: bool, finish: bool, force: bool) -> RolledOut:
-        standing = self._ready(kept, finish=finish)
+    def run(self, previous: Plan | None, *, anew: bool, finish: bool, force: bool) -> RolledOut:
+        standing = self._ready(previous, finish=finish)
         before = standing.live
-        lives_of(self._plan, self._ground.settings)  # which refuses what cannot be
+        lives_of(self._plan, self._ground.settings)  # raises for an impossible setting
         mark = self._mark(before).read()
         if standing.other is None and not anew and mark == self._made_of:
-            return self._without_states(standing, force=force)
+            return self._reuse_states(standing, force=force)
         if not force:
             refused_models(self._ground.settings, self._plan, self._editions, before)
-        other = self._begun(standing)
-        standing = self._made(other)
+        other = self._other_edition(standing)
+        standing = self._build_other(other)
         opened = self._editions.open(other)
         _Follow(self._ground, self._lease, self._tell).run(standing, opened)
         self._compare(standing, opened)
@@ -212,10 +212,10 @@ class _Rollout:
             _Drop(self._ground, self._lease, self._tell).run(standing)
         return self._outcome(before, made=True)
 
-    def _ready(self, kept: Plan | None, *, finish: bool) -> Standing:
-        """Return what stands, with nothing left of another rollout that must be gone before this one."""
+    def _ready(self, previous: Plan | None, *, finish: bool) -> Standing:
+        """Return the present standing, after deleting the remains of another rollout."""
         drop = _Drop(self._ground, self._lease, self._tell)
-        standing = self._standing(kept)
+        standing = self._standing(previous)
         if standing.stage == "switched" and not finish:
             raise ConfigurationError(
                 "the rollout before is not finished: the states of the definitions before are kept; `encore rollout "
@@ -226,25 +226,25 @@ class _Rollout:
         elif standing.other is not None and standing.other.plan != self._plan.hash:
             self._tell("a rollout to other definitions had begun, and is given up")
             drop.run(standing)
-        return self._standing(kept)
+        return self._standing(previous)
 
-    def _standing(self, kept: Plan | None) -> Standing:
-        """Return what stands; where nobody said so, the first edition is live, by the kept plan, if it fits."""
+    def _standing(self, previous: Plan | None) -> Standing:
+        """Return the present standing; if none is recorded, record the first edition as live, with the fitting plan."""
         try:
-            found = self._editions.read()
+            standing = self._editions.read()
         except StateError as error:
             self._tell(str(error))
-            found = None
-        if found is not None:
-            return found
+            standing = None
+        if standing is not None:
+            return standing
         mark = self._mark(Edition()).read()
-        plan = next((one for one in (kept, self._plan) if one is not None and fits(mark, one)), None)
+        plan = next((plan for plan in (previous, self._plan) if plan is not None and fits(mark, plan)), None)
         if plan is not None:
             self._editions.keep(plan)
         return self._editions.put(Standing(Edition("", plan.hash if plan else "")))
 
-    def _without_states(self, standing: Standing, *, force: bool) -> RolledOut:
-        """Let definitions answer whose states are those that there are."""
+    def _reuse_states(self, standing: Standing, *, force: bool) -> RolledOut:
+        """Make definitions live whose states exist already."""
         before = standing.live
         if before.plan != self._plan.hash:
             if not force:
@@ -254,17 +254,17 @@ class _Rollout:
             _switch(self._ground, self._tell, standing, Standing(live, since_us=wall_clock()), self._plan)
         return self._outcome(before, made=False)
 
-    def _begun(self, standing: Standing) -> Edition:
-        """Return the edition to be made, that of an interrupted rollout to the same plan, if there is one."""
+    def _other_edition(self, standing: Standing) -> Edition:
+        """Return the edition to build: a new one, or that of an interrupted rollout to the same plan."""
         self._lease.say("looks whether there is room")
-        self._wanted = self._ground.entities(self._plan)
+        self._entity_counts = self._ground.entities(self._plan)
         if standing.other is None:
-            self._ground.require_memory(self._wanted, beside=True)
+            self._ground.require_memory(self._entity_counts, beside=True)
             self._require_partitions(standing.live)
             standing = self._editions.move(
                 standing, Standing(standing.live, self._editions.new(self._plan), "building", standing.since_us)
             )
-        assert standing.other is not None  # noqa: S101 - as it was made
+        assert standing.other is not None  # noqa: S101 - it was created above
         let_live(self._editions.opened(standing.other, self._plan), self._ground.settings)
         return standing.other
 
@@ -275,8 +275,8 @@ class _Rollout:
         schema = self._editions.plan(live).schema if live.plan else declared
         require_partitions(self._editions.states(live, schema), EventLog(self._ground.log.storage, schema))
 
-    def _made(self, other: Edition) -> Standing:
-        """Make the edition from the log, where it is not yet, and let workers follow it."""
+    def _build_other(self, other: Edition) -> Standing:
+        """Build the edition from the log, unless that is done, and let workers follow it."""
         from features.batch.edition import build_edition, catch_up, lacking  # noqa: PLC0415 - it imports DuckDB
 
         standing = self._current()
@@ -289,7 +289,7 @@ class _Rollout:
                 standing = self._move(standing, "building")
             else:
                 return standing
-        total = sum(self._wanted.values())
+        total = sum(self._entity_counts.values())
         self._tell(f"making {total:,} states beside those that answer")
         build_edition(
             opened,
@@ -298,10 +298,10 @@ class _Rollout:
             progress=lambda done: self._lease.say("makes states from the event log", done, total),
             write=self._ground.writing(opened),
         )
-        left = -1
-        while (size := sum(map(len, lacking(opened, self._ground.log).values()))) > _SMALL and size != left:
+        previous_size = -1
+        while (size := sum(map(len, lacking(opened, self._ground.log).values()))) > _SMALL and size != previous_size:
             self._lease.say("folds what came meanwhile", 0, size)
-            left = size
+            previous_size = size
             catch_up(opened, self._ground.log)
         self._ground.replication.confirm()
         return self._move(standing, "following")
@@ -313,10 +313,10 @@ class _Rollout:
         for seed in range(_SEEDS):
             verdict = self._verdict(opened, seed, define)
             if verdict.disagreements:
-                said = "; ".join(" ".join(map(str, one)) for one in verdict.disagreements[:3])
+                differences = "; ".join(" ".join(map(str, disagreement)) for disagreement in verdict.disagreements[:3])
                 raise DataError(
                     f"rollout: {len(verdict.disagreements):,} values of the new states differ from what the event log "
-                    f"says ({said}); the old ones go on answering. `encore rollout back` gives the new ones up"
+                    f"says ({differences}); the old ones go on answering. `encore rollout back` gives the new ones up"
                 )
             if any(verdict.compared.values()) or not verdict.entities + verdict.moved:
                 self._tell(f"{sum(verdict.compared.values()):,} values compared, all equal")
@@ -352,10 +352,10 @@ class _Rollout:
         return RolledOut(before.plan, self._plan.hash, counts, made, standing.stage, round(seconds, 1))
 
     def _current(self) -> Standing:
-        found = self._editions.read()
-        if found is None:
+        standing = self._editions.read()
+        if standing is None:
             raise UnavailableError("Redis has forgotten the rollout: it was emptied; run this again")
-        return found
+        return standing
 
     def _move(self, standing: Standing, stage: Stage) -> Standing:
         return self._editions.move(standing, msgspec.structs.replace(standing, stage=stage))
@@ -365,7 +365,7 @@ class _Rollout:
 
 
 class _Follow:
-    """Waits for workers; where there are none, folds for them what is in the log."""
+    """Waits for workers to follow an edition; if there are none, folds the log in their place."""
 
     def __init__(self, ground: Ground, lease: Lease, tell: Tell) -> None:
         self._ground = ground
@@ -373,13 +373,15 @@ class _Follow:
         self._tell = tell
 
     def run(self, standing: Standing, other: Opened) -> None:
-        """Return when all that is in the live edition is in the other, and will be."""
+        """Return when the other edition has everything that the live one has, and keeps up."""
         from features.batch.edition import catch_up, lacking  # noqa: PLC0415 - it imports DuckDB
 
-        told = ""
+        last_message = ""
         while True:
             workers = self._ground.heartbeats.all()
-            waiting = [w.worker for w in workers if (w.edition, w.follows) != (standing.live.id, other.id)]
+            waiting = [
+                worker.worker for worker in workers if (worker.edition, worker.follows) != (standing.live.id, other.id)
+            ]
             if workers and not waiting:
                 return
             if not workers:
@@ -388,25 +390,25 @@ class _Follow:
                 if not lacking(other, self._ground.log) and not self._ground.heartbeats.all():
                     return
                 continue
-            said = f"waits for {', '.join(waiting)} to fold into both"
-            self._lease.say(said, len(workers) - len(waiting), len(workers))
-            if said != told:
-                self._tell(said)
-                told = said
+            message = f"waits for {', '.join(waiting)} to fold into both"
+            self._lease.say(message, len(workers) - len(waiting), len(workers))
+            if message != last_message:
+                self._tell(message)
+                last_message = message
             time.sleep(_LOOK_S)
 
     def await_live(self, standing: Standing) -> None:
-        """Return when all workers fold into the live edition, or after a while: they will."""
+        """Return when all workers fold into the live edition, or after a time limit, since they will."""
         deadline = time.monotonic() + _PATIENCE_S
         while time.monotonic() < deadline:
-            if all(one.edition == standing.live.id for one in self._ground.heartbeats.all()):
+            if all(worker.edition == standing.live.id for worker in self._ground.heartbeats.all()):
                 return
             self._lease.say("waits for workers to notice")
             time.sleep(_LOOK_S)
 
 
 class _Drop:
-    """Deletes the edition that does not answer."""
+    """Deletes the edition that is not live."""
 
     def __init__(self, ground: Ground, lease: Lease, tell: Tell) -> None:
         self._ground = ground
@@ -414,13 +416,13 @@ class _Drop:
         self._tell = tell
 
     def run(self, standing: Standing) -> int:
-        """Delete it when nobody reads it or folds into it any more; return the number of its states."""
-        assert standing.other is not None  # noqa: S101 - whoever calls has looked
+        """Delete the edition when nothing reads it or folds into it any more; return the number of its states."""
+        assert standing.other is not None  # noqa: S101 - callers have checked
         if standing.stage != "dropping":
             standing = self._ground.editions.move(standing, msgspec.structs.replace(standing, stage="dropping"))
         other = standing.other
-        assert other is not None  # noqa: S101 - as before
-        self._await_left(standing, other.id)
+        assert other is not None  # noqa: S101 - as above
+        self._await_unused(standing, other.id)
         self._tell("deleting the states that do not answer")
         self._lease.say("deletes the states that do not answer")
         try:
@@ -431,12 +433,12 @@ class _Drop:
         self._ground.editions.move(standing, Standing(standing.live, since_us=standing.since_us))
         return count
 
-    def _await_left(self, standing: Standing, other: str) -> None:
+    def _await_unused(self, standing: Standing, other: str) -> None:
         deadline = time.monotonic() + _PATIENCE_S
         while time.monotonic() < deadline:
             workers = self._ground.heartbeats.all()
             age_s = (wall_clock() - standing.since_us) / MICROS
-            if age_s >= _SETTLES_S and not any(_is_in(one, other, standing.live.id) for one in workers):
+            if age_s >= _SETTLES_S and not any(_is_in(worker, other, standing.live.id) for worker in workers):
                 return
             self._lease.say("waits until nobody reads the states that do not answer")
             time.sleep(_LOOK_S)

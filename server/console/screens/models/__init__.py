@@ -1,1 +1,1 @@
-"""Pages for whoever makes models: versions, features, quality."""
+"""Pages for model developers: versions, features, quality."""

@@ -18,14 +18,14 @@ _DONE = "model_done"
 
 
 def told_change() -> None:
-    """Say what the last change did, once."""
-    if done := st.session_state.pop(_DONE, None):
-        st.success(formats.plain(done), icon=":material/check_circle:")
+    """Show the result of the last change, once."""
+    if message := st.session_state.pop(_DONE, None):
+        st.success(formats.plain(message), icon=":material/check_circle:")
 
 
 @guarded
 def changes(target: Mapping[str, Any], version: str) -> None:
-    """Draw what can be done with a version, and with the target that it is of."""
+    """Draw the actions on a version and on its target."""
     name = target["target"]
     st.caption(
         "Where the API has keys this needs one with the role `operate`, typed in the sidebar. Every change asks first."
@@ -39,9 +39,9 @@ def changes(target: Mapping[str, Any], version: str) -> None:
             width=320,
         )
         if st.button("Try as challenger", icon=":material/science:"):
-            how = f"for {share} % of the users" if share else "in the shadow"
+            mode = f"for {share} % of the users" if share else "in the shadow"
             body = {"version": version, "alias": "challenger", "share": share / 100}
-            _confirm(f"Make {version} the challenger of {name}, {how}?", name, "promote", body)
+            _confirm(f"Make {version} the challenger of {name}, {mode}?", name, "promote", body)
         if target["challenger"] and st.button("Withdraw the challenger", icon=":material/close:"):
             _confirm(f"End the trial of {target['challenger']}?", name, "withdraw", {})
     with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -29,15 +29,15 @@ _DAYS = 30
 def page() -> None:
     """Pick a feature, then everything about it."""
     heading("Feature", "What a feature means, how it is computed, how it moved, and who uses it.")
-    words = feature_words()
+    descriptions = feature_words()
     left, right = st.columns([3, 2])
     with left:
-        name = chosen("feature", "Feature", list(plan().names), words.title)
+        name = chosen("feature", "Feature", list(plan().names), descriptions.title)
     targets = served_targets(api_key())
     with right:
-        target = chosen("target", "As asked about", targets, lambda one: one.replace("_", " ")) if targets else None
-    told = words[name]
-    st.subheader(formats.plain(told.title), anchor=False)
+        target = chosen("target", "As asked about", targets, lambda text: text.replace("_", " ")) if targets else None
+    description = descriptions[name]
+    st.subheader(formats.plain(description.title), anchor=False)
     tabs(
         {
             "Definition": lambda: _definition(name),
@@ -50,13 +50,13 @@ def page() -> None:
 
 @guarded
 def _definition(name: str) -> None:
-    found = use.found_in(plan(), name)
-    if found is None:
+    match = use.found_in(plan(), name)
+    if match is None:
         st.info("The definitions that answer now have no such feature.")
         return
-    entity, feature = found
-    told = feature_words()[name]
-    st.markdown(f"{formats.plain(told.full)} Of the {formats.plain(told.of)}.")
+    entity, feature = match
+    description = feature_words()[name]
+    st.markdown(f"{formats.plain(description.full)} Of the {formats.plain(description.subject)}.")
     facts(
         {
             "Type": feature.type,
@@ -99,8 +99,8 @@ def _past(target: str | None, name: str) -> None:
 
 @guarded
 def _drift(target: str | None, name: str) -> None:
-    asked = asking(target, api_key()) if target else None
-    if target is None or asked is None:
+    question = asking(target, api_key()) if target else None
+    if target is None or question is None:
         _nobody_answers()
         return
     report = quality_reports.of_target(api().get("/quality/drift")["report"], target) or {}
@@ -108,31 +108,31 @@ def _drift(target: str | None, name: str) -> None:
     metadata = api().get(f"/models/{quote(target, safe='')}/champion")["report"]
     reference = msgspec.convert(metadata.get("reference") or {}, dict[str, Histogram], strict=False)
     if name not in reference:
-        st.info(formats.plain(f"{asked.model} does not take this feature, or kept no reference of it."))
+        st.info(formats.plain(f"{question.model} does not take this feature, or kept no reference of it."))
         return
     recent, rows = quality_reports.recent_histograms(open_archive(settings()), target, {name: reference[name]})
-    now = recent.get(name)
-    word = "not looked for" if psi is None else quality_reports.drift_word(name, psi, report.get("drifted") or [])
+    latest = recent.get(name)
+    verdict = "not looked for" if psi is None else quality_reports.drift_word(name, psi, report.get("drifted") or [])
     facts(
         {
-            "Drift": word,
+            "Drift": verdict,
             "PSI": formats.NOTHING if psi is None else f"{psi:.3f}",
             "Missing, learned": formats.percent(reference[name].shares[-1]),
-            "Missing, lately": formats.percent(now.shares[-1] if now else None),
+            "Missing, lately": formats.percent(latest.shares[-1] if latest else None),
         }
     )
     series = {"learned from": [100 * share for share in reference[name].shares]}
-    if now:
-        series[f"asked about lately ({rows:,} predictions)"] = [100 * share for share in now.shares]
+    if latest:
+        series[f"asked about lately ({rows:,} predictions)"] = [100 * share for share in latest.shares]
     plot(
         charts.grouped_bars(quality_reports.bin_names(reference[name].edges), series, unit="% of rows"), "feature_bins"
     )
-    st.caption(formats.plain(f"Against what {asked.model} learned from."))
+    st.caption(formats.plain(f"Against what {question.model} learned from."))
     link("quality", "Drift of all features", ":material/fact_check:", target=target)
 
 
 def _nobody_answers() -> None:
-    """Say that no model answers. Raises where the API does not: that is not to have no model."""
+    """Say that no model answers. Raises if the API does not answer: that differs from having no model."""
     api().get("/models")
     st.info("No model answers, so nobody asks about it. Train one with `encore train`, or let `encore up` do it.")
 
@@ -152,8 +152,8 @@ def _use(name: str) -> None:
 
 
 def _reports() -> Sequence[tuple[str, Mapping[str, Any]]]:
-    """Return the report of each target's champion and challenger. Raises where the API does not answer."""
-    found = []
+    """Return the report of each target's champion and challenger. Raises if the API does not answer."""
+    reports = []
     for target in api().get("/models")["targets"]:
         for role in ("champion", "challenger"):
             if target[role]:
@@ -161,5 +161,5 @@ def _reports() -> Sequence[tuple[str, Mapping[str, Any]]]:
                     report = api().get(f"/models/{quote(target['target'], safe='')}/{quote(target[role], safe='')}")
                 except EncoreError:  # withdrawn meanwhile
                     continue
-                found.append((role, report["report"]))
-    return found
+                reports.append((role, report["report"]))
+    return reports

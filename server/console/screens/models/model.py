@@ -54,13 +54,13 @@ def page() -> None:
 
 
 def _reports(target: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the full reports of champion and challenger, by role and name; of the newest version without either."""
-    wanted = {name: target[name] for name in ("champion", "challenger") if target[name]}
-    if not wanted and target["versions"]:
-        wanted = {"newest": target["versions"][-1]["version"]}
+    """Return the full reports of champion and challenger, by role and name, or of the newest version."""
+    versions = {name: target[name] for name in ("champion", "challenger") if target[name]}
+    if not versions and target["versions"]:
+        versions = {"newest": target["versions"][-1]["version"]}
     reports = {
         name: api().get(f"/models/{quote(target['target'])}/{quote(version)}")["report"]
-        for name, version in wanted.items()
+        for name, version in versions.items()
     }
     return {f"{name}: {report['estimator']} {report['version']}": report for name, report in reports.items()}
 
@@ -116,21 +116,21 @@ def _threshold(reports: Mapping[str, Mapping[str, Any]]) -> None:
     chosen = st.select_slider(
         "Threshold", edges, nearest, format_func=formats.percent, key=f"threshold:{report['version']}"
     )
-    found = scores.at(chosen)
+    matrix = scores.at(chosen)
     facts(
         {
-            "Expected profit": formats.money(found.profit(payoffs)),
+            "Expected profit": formats.money(matrix.profit(payoffs)),
             "Best threshold": formats.percent(best),
             "Profit at best": formats.money(scores.at(best).profit(payoffs)),
-            "Precision": formats.percent(found.precision),
-            "Recall": formats.percent(found.recall),
+            "Precision": formats.percent(matrix.precision),
+            "Recall": formats.percent(matrix.recall),
         },
         {"Expected profit": "Over the test's examples, in the units of the gains above."},
     )
     table(
         [
-            {"": "chosen", "buys": round(found.true_positives), "does not": round(found.false_positives)},
-            {"": "left out", "buys": round(found.false_negatives), "does not": round(found.true_negatives)},
+            {"": "chosen", "buys": round(matrix.true_positives), "does not": round(matrix.false_positives)},
+            {"": "left out", "buys": round(matrix.false_negatives), "does not": round(matrix.true_negatives)},
         ]
     )
     profits = [scores.at(edge).profit(payoffs) for edge in edges]
@@ -147,13 +147,13 @@ def _threshold(reports: Mapping[str, Mapping[str, Any]]) -> None:
 
 @guarded
 def _importances(reports: Mapping[str, Mapping[str, Any]]) -> None:
-    for place, (name, column) in enumerate(zip(reports, st.columns(max(1, len(reports))), strict=False)):
+    for index, (name, column) in enumerate(zip(reports, st.columns(max(1, len(reports))), strict=False)):
         with column:
             st.markdown(f"**{formats.plain(name)}**")
-            words = feature_words()
-            ranked = sorted(reports[name]["importances"].items(), key=lambda one: -one[1])[:_IMPORTANCES]
-            shares = {words.title(feature): share for feature, share in ranked}
-            plot(charts.ranking(shares, unit="importance"), f"importances{place}")
+            descriptions = feature_words()
+            ranked = sorted(reports[name]["importances"].items(), key=lambda item: -item[1])[:_IMPORTANCES]
+            shares = {descriptions.title(feature): share for feature, share in ranked}
+            plot(charts.ranking(shares, unit="importance"), f"importances{index}")
     st.caption(
         "How much the test's ROC AUC falls without the feature. The page Feature has all of one: where it comes from, "
         "and how it moved."
@@ -163,14 +163,14 @@ def _importances(reports: Mapping[str, Mapping[str, Any]]) -> None:
 
 @guarded
 def _segments(reports: Mapping[str, Mapping[str, Any]]) -> None:
-    told = False
+    has_segments = False
     for name, report in reports.items():
         rows = model_versions.segment_rows(report)
         if rows:
-            told = True
+            has_segments = True
             st.markdown(f"**{formats.plain(name)}**")
             table(rows)
-    if not told:
+    if not has_segments:
         st.info("No version's report has segments. Train again with `encore train`.")
 
 

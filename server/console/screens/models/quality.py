@@ -36,9 +36,9 @@ def page() -> None:
 
 
 def _champions() -> dict[str, str | None]:
-    """Return each target's champion. Raises where the API does not answer: that is not to have no model."""
-    found = {target["target"]: target["champion"] for target in api().get("/models")["targets"]}
-    return {target: found[target] for target in first_first(found)}
+    """Return each target's champion. Raises if the API does not answer: that differs from having no model."""
+    champions = {target["target"]: target["champion"] for target in api().get("/models")["targets"]}
+    return {target: champions[target] for target in first_first(champions)}
 
 
 def _report(name: str) -> Any:
@@ -124,10 +124,10 @@ def _live() -> None:
         table(quality_reports.live_rows(models))
         if part:
             st.caption(f"Looked {formats.ago(formats.micros(part['at']), wall_clock())}.")
-        if not any(one["metrics"] for one in models if one["model"] == champion) and (
-            asked := asking(target, api_key())
+        if not any(model["metrics"] for model in models if model["model"] == champion) and (
+            question := asking(target, api_key())
         ):
-            st.info(formats.plain(live_words(asked)), icon=":material/schedule:")
+            st.info(formats.plain(live_words(question)), icon=":material/schedule:")
     st.caption(
         f"A prediction is settled when its horizon is over; metrics are told from {MIN_ROWS} settled ones on. {_HINT}"
     )
@@ -167,4 +167,4 @@ def _paths() -> None:
             st.success(f"All paths agree on {verdict['entities']} entities.", icon=":material/check_circle:")
         else:
             st.error("Paths differ.", icon=":material/error:")
-            table([{"difference": str(one)} for one in verdict["disagreements"][:20]])
+            table([{"difference": str(difference)} for difference in verdict["disagreements"][:20]])

@@ -36,13 +36,13 @@ def page() -> None:
     left, right = st.columns(2)
     with left:
         target = pick_models(targets)
-    found = {one["version"]: one for one in reversed(target["versions"])}
+    versions = {entry["version"]: entry for entry in reversed(target["versions"])}
     with right:
-        version = chosen("version", "Version", list(found), lambda name: _label(found[name]))
+        version = chosen("version", "Version", list(versions), lambda name: _label(versions[name]))
     report = _report(target["target"], version)
     champion = _report(target["target"], target["champion"]) if target["champion"] else None
     told_change()
-    _origin(report, found[version]["aliases"])
+    _origin(report, versions[version]["aliases"])
     _verdict(report, champion)
     tabs(
         {
@@ -56,24 +56,24 @@ def page() -> None:
     link("model", "All versions", ":material/model_training:", target=target["target"])
 
 
-def _label(one: Mapping[str, Any]) -> str:
-    aliases = ", ".join(one["aliases"])
-    return f"{one['version']} · {one['estimator']}" + (f" · {aliases}" if aliases else "")
+def _label(version: Mapping[str, Any]) -> str:
+    aliases = ", ".join(version["aliases"])
+    return f"{version['version']} · {version['estimator']}" + (f" · {aliases}" if aliases else "")
 
 
 def _report(target: str, version: str) -> dict[str, Any]:
-    found: dict[str, Any] = api().get(f"/models/{quote(target, safe='')}/{quote(version, safe='')}")["report"]
-    return found
+    report: dict[str, Any] = api().get(f"/models/{quote(target, safe='')}/{quote(version, safe='')}")["report"]
+    return report
 
 
 @guarded
 def _origin(report: Mapping[str, Any], aliases: list[str]) -> None:
-    asked = asking_of(report)
+    question = asking_of(report)
     st.subheader(f"{report['estimator']} {report['version']}", anchor=False)
     st.markdown(
         formats.plain(
             f"{'Champion' if 'champion' in aliases else 'Challenger' if 'challenger' in aliases else 'A version'} of "
-            f"{report['target'].replace('_', ' ')}: {asked.within} {report['meaning']}. Made "
+            f"{report['target'].replace('_', ' ')}: {question.within} {report['meaning']}. Made "
             f"{formats.when(report['created'])} of {report['examples']:,} examples of {report['candidates']:,}, "
             f"seed {report['seed']}."
         )
@@ -82,7 +82,7 @@ def _origin(report: Mapping[str, Any], aliases: list[str]) -> None:
         {
             "Threshold": formats.percent(report["threshold"]),
             "Chosen by": report["threshold_policy"],
-            "Base rate": formats.percent(asked.base_rate),
+            "Base rate": formats.percent(question.base_rate),
             "Features": formats.number(len(report["features"])),
         },
         {"Base rate": "How often yes is the answer in its test.", "Chosen by": "The rule of the threshold."},
@@ -93,17 +93,17 @@ def _origin(report: Mapping[str, Any], aliases: list[str]) -> None:
 
 
 def _run(report: Mapping[str, Any]) -> None:
-    """Tell MLflow's run, where its database is a file of this home."""
+    """Show MLflow's run, if its database is a file of this home."""
     database = local_database(settings().tracking_uri)
     if database is None:
         st.caption("Its run is in MLflow's tracking server.")
         return
-    known = LocalDatabase(database, patience_s=1.0).version(report["target"], report["version"])
-    if known is None:
+    run = LocalDatabase(database, patience_s=1.0).version(report["target"], report["version"])
+    if run is None:
         st.caption("MLflow's database has no run of it.")
         return
     st.caption(
-        formats.plain(f"MLflow: version {known.number}, run {known.run_id}.")
+        formats.plain(f"MLflow: version {run.number}, run {run.run_id}.")
         + f" `encore mlflow` shows it at port {settings().mlflow_port}."
     )
 
@@ -111,13 +111,13 @@ def _run(report: Mapping[str, Any]) -> None:
 @guarded
 def _verdict(report: Mapping[str, Any], champion: Mapping[str, Any] | None) -> None:
     retraining = api().get(f"/models/{quote(report['target'], safe='')}/retrain")["report"]
-    better, why = model_versions.judged(report, champion, retraining)
+    better, reason = model_versions.judged(report, champion, retraining)
     if better:
-        st.success(formats.plain(why), icon=":material/check_circle:")
+        st.success(formats.plain(reason), icon=":material/check_circle:")
     elif better is None:
-        st.info(formats.plain(why), icon=":material/info:")
+        st.info(formats.plain(reason), icon=":material/info:")
     else:
-        st.warning(formats.plain(why), icon=":material/warning:")
+        st.warning(formats.plain(reason), icon=":material/warning:")
 
 
 @guarded
@@ -129,10 +129,11 @@ def _difference(report: Mapping[str, Any], champion: Mapping[str, Any] | None) -
     table(model_versions.difference_rows(report, champion))
     gone = sorted(set(champion["features"]) - set(report["features"]))
     new = sorted(set(report["features"]) - set(champion["features"]))
-    words = feature_words()
-    for told, names in (("It takes, and the champion does not", new), ("The champion takes, and it does not", gone)):
+    descriptions = feature_words()
+    sides = (("It takes, and the champion does not", new), ("The champion takes, and it does not", gone))
+    for side, names in sides:
         if names:
-            st.markdown(formats.plain(f"{told}: {', '.join(map(words.title, names))}."))
+            st.markdown(formats.plain(f"{side}: {', '.join(map(descriptions.title, names))}."))
 
 
 @guarded
@@ -161,38 +162,40 @@ def _parts(report: Mapping[str, Any]) -> None:
 
 @guarded
 def _importances(report: Mapping[str, Any]) -> None:
-    words = feature_words()
-    ranked = sorted(report["importances"].items(), key=lambda one: -one[1])[:_IMPORTANCES]
-    plot(charts.ranking({words.title(name): value for name, value in ranked}, unit="fall of ROC AUC"), "importances")
+    features = feature_words()
+    ranked = sorted(report["importances"].items(), key=lambda item: -item[1])[:_IMPORTANCES]
+    plot(charts.ranking({features.title(name): value for name, value in ranked}, unit="fall of ROC AUC"), "importances")
     for name, _ in ranked[:3]:
-        link("feature", f"About {words.title(name)}", ":material/functions:", feature=name)
+        link("feature", f"About {features.title(name)}", ":material/functions:", feature=name)
 
 
 @guarded
-def _live(asked: Asking) -> None:
-    part = quality_reports.of_target(api().get("/quality/live")["report"], asked.target)
-    models = [one for one in (part or {}).get("models", []) if one["model"] == asked.version]
+def _live(question: Asking) -> None:
+    part = quality_reports.of_target(api().get("/quality/live")["report"], question.target)
+    models = [model for model in (part or {}).get("models", []) if model["model"] == question.version]
     table(quality_reports.live_rows(models))
-    if any(one["metrics"] for one in models):
+    if any(model["metrics"] for model in models):
         return
-    st.info(formats.plain(live_words(asked)), icon=":material/schedule:")
+    st.info(formats.plain(live_words(question)), icon=":material/schedule:")
 
 
-def live_words(asked: Asking) -> str:
+def live_words(question: Asking) -> str:
     """Return from when on there are live metrics of a model, in a sentence."""
-    kept, at = quality_reports.metrics_from(open_archive(settings()), asked.target, asked.version, asked.horizon_us)
-    if at is None:
+    archive, version = open_archive(settings()), question.version
+    count, since = quality_reports.metrics_from(archive, question.target, version, question.horizon_us)
+    if since is None:
         least = MIN_ROWS
         return (
-            f"{asked.model}: {kept} of its live predictions are kept, and {least} are needed; metrics exist "
-            f"{formats.span(asked.horizon_us)} after the {least}th."
+            f"{question.model}: {count} of its live predictions are kept, and {least} are needed; metrics exist "
+            f"{formats.span(question.horizon_us)} after the {least}th."
         )
-    moment = formats.moment(to_micros(at))
+    moment = formats.moment(to_micros(since))
     try:
-        days = (to_micros(at) - clock()) / DAY_US
+        days = (to_micros(since) - clock()) / DAY_US
     except EncoreError:
         days = 0.0
     when = f"in {days:.1f} days" if days > 0 else "at the next `encore evaluate-live`, if the event log reaches so far"
     return (
-        f"{asked.model}: live metrics exist from {moment} on ({when}), when {formats.span(asked.horizon_us)} are over."
+        f"{question.model}: live metrics exist from {moment} on ({when}), "
+        f"when {formats.span(question.horizon_us)} are over."
     )

@@ -1,1 +1,1 @@
-"""Pages for whoever runs the shop: what sells, who is due, what to do."""
+"""Pages for the shop's staff: what sells, who is due, what to do."""

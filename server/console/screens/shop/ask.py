@@ -72,11 +72,11 @@ def _ask(user: str, product: str, amount: float | None, target: str | None) -> d
 @guarded
 def _features(answer: dict[str, Any], user: str, product: str) -> None:
     try:
-        known = api().features(user, product)
+        features = api().features(user, product)
     except ApiError as error:
         tell(error)
-        known = {"last_event": {}}
-    rows = answers.age_rows(known["last_event"], clock())
+        features = {"last_event": {}}
+    rows = answers.age_rows(features["last_event"], clock())
     if rows:
         table(rows)
     table(answers.feature_rows(answer["features_used"], feature_words()), height=420)
@@ -84,43 +84,43 @@ def _features(answer: dict[str, Any], user: str, product: str) -> None:
 
 @guarded
 def _events(user: str) -> None:
-    done = history().of_user(user, _EVENTS)
-    if not done:
+    events = history().of_user(user, _EVENTS)
+    if not events:
         st.info(
             "The event log has nothing of this user. Workers write it every ten seconds; who was never seen has no "
             "history."
         )
         return
-    plot(charts.sparkline(day_counts(done)), "events")
+    plot(charts.sparkline(day_counts(events)), "events")
     names = names_of("product_id")
     table(
         [
             {
-                "time (UTC)": formats.moment(one.at_us).removesuffix(" UTC"),
-                "event": one.event_type,
-                "product": one.product_id,
-                "name": names.get(one.product_id, ""),
-                "amount": formats.money(one.amount),
+                "time (UTC)": formats.moment(event.at_us).removesuffix(" UTC"),
+                "event": event.event_type,
+                "product": event.product_id,
+                "name": names.get(event.product_id, ""),
+                "amount": formats.money(event.amount),
             }
-            for one in reversed(done[-_NEWEST:])
+            for event in reversed(events[-_NEWEST:])
         ]
     )
     st.caption(
-        f"The newest {min(len(done), _NEWEST)} of {len(done):,} events"
-        + (" shown." if len(done) < _EVENTS else " looked at.")
+        f"The newest {min(len(events), _NEWEST)} of {len(events):,} events"
+        + (" shown." if len(events) < _EVENTS else " looked at.")
     )
 
 
 @guarded
 def _what_if(answer: dict[str, Any], user: str, product: str, amount: float | None, target: str | None) -> None:
-    """Sliders, with the result in view beside them however far down they are."""
-    values, words = answer["features_used"], feature_words()
+    """Draw sliders, and keep the result in view beside them."""
+    values, descriptions = answer["features_used"], feature_words()
     parts = answers.parts_of(answer)
     names = st.multiselect(
         "Features to move",
         list(values),
         movable(list(values), parts.largest if parts else {}),
-        format_func=words.title,
+        format_func=descriptions.title,
         max_selections=12,
         key="moved",
     )
@@ -135,7 +135,7 @@ def _what_if(answer: dict[str, Any], user: str, product: str, amount: float | No
                 limits = slider_range(name, values[name])
                 key = f"what_if:{user}:{product}:{name}"
                 chosen = st.slider(
-                    words.title(name), limits.low, limits.high, limits.value, limits.step, "%.4g", key=key
+                    descriptions.title(name), limits.low, limits.high, limits.value, limits.step, "%.4g", key=key
                 )
                 if chosen != limits.value:
                     moved[name] = chosen
@@ -149,37 +149,37 @@ def _what_if(answer: dict[str, Any], user: str, product: str, amount: float | No
             formats.points(change, 1) if moved else None,
             help="Not a prediction: features were set by hand.",
         )
-        told = answers.verdict(supposed, asking(answer["target"], api_key()))
-        right.markdown(formats.plain(f"Hypothetical. {told}" if moved else "As it is. Move a slider."))
+        verdict = answers.verdict(supposed, asking(answer["target"], api_key()))
+        right.markdown(formats.plain(f"Hypothetical. {verdict}" if moved else "As it is. Move a slider."))
 
 
 @guarded
 def _earlier(answer: dict[str, Any], user: str, product: str, amount: float | None, target: str | None) -> None:
-    now = datetime.fromisoformat(answer["timestamp"]).astimezone(UTC)
+    answered = datetime.fromisoformat(answer["timestamp"]).astimezone(UTC)
     st.caption(
         "Features are computed anew from the event log, as they were at that time (UTC), and scored by today's model."
     )
     with st.form("earlier", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
-        day = st.date_input("Day", now.date(), max_value=now.date(), width=180)
-        at = st.time_input("Time (UTC)", time(0, 0), step=900, width=140)
-        asked = st.form_submit_button("Score as of then")
-    if not asked:
+        day = st.date_input("Day", answered.date(), max_value=answered.date(), width=180)
+        time_of_day = st.time_input("Time (UTC)", time(0, 0), step=900, width=140)
+        is_submitted = st.form_submit_button("Score as of then")
+    if not is_submitted:
         return
-    at_us = to_micros(datetime.combine(day, at, UTC))
+    at_us = to_micros(datetime.combine(day, time_of_day, UTC))
     with st.spinner("reading the event log …"):
         values = history().features_at(user, product, amount, at_us)
-        then = api().what_if(user, product, amount, values, target)
-    change, words = answer["confidence"] - then["confidence"], feature_words()
+        earlier = api().what_if(user, product, amount, values, target)
+    change, descriptions = answer["confidence"] - earlier["confidence"], feature_words()
     st.metric(
         f"Score as of {formats.moment(at_us)}",
-        formats.percent(then["confidence"]),
+        formats.percent(earlier["confidence"]),
         f"{formats.points(change, 1)} since",
         border=True,
     )
     table(
         [
             {
-                "feature": words.title(name),
+                "feature": descriptions.title(name),
                 "then": formats.significant(values.get(name)),
                 "now": formats.significant(value),
             }

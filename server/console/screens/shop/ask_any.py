@@ -32,8 +32,8 @@ def ask_any() -> None:
         st.info("Pick or type what the question is about.")
         return
     target = pick_target()
-    asked = {name: value for name, value in (question | {"target": target}).items() if value not in (None, "")}
-    answer = explained(asked)
+    filled = {name: value for name, value in (question | {"target": target}).items() if value not in (None, "")}
+    answer = explained(filled)
     if answer is not None:
         show_score(answer)
         st.subheader("Features", anchor=False)

@@ -27,7 +27,7 @@ __all__ = ["page"]
 _SCORED = "batch_scored"
 _SHOWN = 1_000
 _UNFIT = re.compile(r"[^\w.-]")
-"""What the name of a file is not given, though the uploaded one had it."""
+"""Characters that are replaced in the name of the download."""
 
 
 def page() -> None:
@@ -77,13 +77,13 @@ def _score(questions: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
 
 
 def _answers(questions: list[dict[str, Any]], answers: list[dict[str, Any] | None], name: str) -> None:
-    given = [answer for answer in answers if answer is not None]
-    yes = sum(answer["prediction"] for answer in given)
-    st.success(f"{len(given):,} rows scored; {yes:,} reach the threshold.", icon=":material/check_circle:")
-    asked = asking(given[0]["target"], api_key()) if given else None
-    within = asked.within if asked else ""
-    if len(given) < len(answers):
-        st.warning(f"{len(answers) - len(given):,} rows have no answer now. Score again.", icon=":material/warning:")
+    scored = [answer for answer in answers if answer is not None]
+    yes = sum(answer["prediction"] for answer in scored)
+    st.success(f"{len(scored):,} rows scored; {yes:,} reach the threshold.", icon=":material/check_circle:")
+    question = asking(scored[0]["target"], api_key()) if scored else None
+    within = question.within if question else ""
+    if len(scored) < len(answers):
+        st.warning(f"{len(answers) - len(scored):,} rows have no answer now. Score again.", icon=":material/warning:")
     st.download_button(
         "Download scores",
         write_scores(questions, answers, settings().declared.schema),
@@ -95,9 +95,9 @@ def _answers(questions: list[dict[str, Any]], answers: list[dict[str, Any] | Non
     table(
         [
             scored_row(answer, settings().declared.schema, within) | {"cold start": answer["cold_start"]}
-            for answer in given[:_SHOWN]
+            for answer in scored[:_SHOWN]
         ]
     )
-    st.caption(average_of(asked).strip())
-    if len(given) > _SHOWN:
+    st.caption(average_of(question).strip())
+    if len(scored) > _SHOWN:
         st.caption(f"The first {_SHOWN:,}; the download has all.")

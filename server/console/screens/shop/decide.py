@@ -37,9 +37,9 @@ def _simulator() -> None:
     if pair.amount is None:
         st.info("The simulator needs what is paid: a measure that questions have, in `asks` of schema.py.")
         return
-    who, what, events = words_of(pair.who), words_of(pair.what), formats.plain(pair.events)
+    user, item, events = words_of(pair.user_key), words_of(pair.item_key), formats.plain(pair.events)
     st.markdown(
-        f"Offers a discount to each {who} with at least two {events} of one {what}, and asks what is left of the "
+        f"Offers a discount to each {user} with at least two {events} of one {item}, and asks what is left of the "
         "margin. The chances are the model's; **how customers respond to a discount is an assumption**: measure it by "
         "an A/B test, and set it here."
     )
@@ -63,11 +63,13 @@ def _simulator() -> None:
         most = st.select_slider("Customers, those who bought last first", (100, 250, 500, 1_000), 500)
     regulars = scored_regulars(most)
     if not regulars:
-        st.info(f"No {who} has two {events} of one {what} yet: let more come in, or bring a history (`encore import`).")
+        st.info(
+            f"No {user} has two {events} of one {item} yet: let more come in, or bring a history (`encore import`)."
+        )
         return
     outcomes = intervention.simulate(
-        [one.score for one in regulars],
-        [one.regular.amount for one in regulars],
+        [scored.score for scored in regulars],
+        [scored.regular.amount for scored in regulars],
         _DISCOUNTS,
         margin=margin,
         response=response,
@@ -116,12 +118,12 @@ def _simulator() -> None:
         table(
             [
                 {
-                    who: one.regular.who,
-                    what: one.regular.what,
-                    column_of(asked_about()): round(100 * one.score, 1),
-                    f"mean {words_of(pair.amount)}": round(one.regular.amount, 2),
+                    user: scored.regular.user,
+                    item: scored.regular.item,
+                    column_of(asked_about()): round(100 * scored.score, 1),
+                    f"mean {words_of(pair.amount)}": round(scored.regular.amount, 2),
                 }
-                for one in regulars
+                for scored in regulars
             ]
         )
     _formulas(
@@ -143,10 +145,10 @@ def _plan() -> None:
         lift = st.number_input("Change to be seen (percentage points)", -50.0, 50.0, 2.0, 0.5) / 100
     with right:
         level = st.select_slider("Significance level, two-sided (%)", (10, 5, 1), 5) / 100
-        wanted = st.slider("Power (%)", 50, 99, 80) / 100
+        wanted_power = st.slider("Power (%)", 50, 99, 80) / 100
         daily = st.number_input("Customers a day, both arms together", 1, 10_000_000, 1_000)
     try:
-        needed = experiment.sample_size(base, base + lift, alpha=level, wanted_power=wanted)
+        needed = experiment.sample_size(base, base + lift, alpha=level, wanted_power=wanted_power)
     except EncoreError as error:
         tell(error)
         return
@@ -183,28 +185,30 @@ def _result() -> None:
         x2 = st.number_input("Who bought", 0, 1_000_000_000, 580, key="x2")
     level = st.select_slider("Significance level, two-sided (%)", (10, 5, 1), 5, key="level") / 100
     try:
-        found = experiment.compare(x1, n1, x2, n2, alpha=level)
+        comparison = experiment.compare(x1, n1, x2, n2, alpha=level)
     except EncoreError as error:
         tell(error)
         return
     facts(
         {
-            "Control": formats.percent(found.first, 2),
-            "Treatment": formats.percent(found.second, 2),
-            "Difference": formats.points(found.difference),
-            "p-value": f"{found.p_value:.4f}" if found.p_value >= 1e-4 else "< 0.0001",
+            "Control": formats.percent(comparison.first, 2),
+            "Treatment": formats.percent(comparison.second, 2),
+            "Difference": formats.points(comparison.difference),
+            "p-value": f"{comparison.p_value:.4f}" if comparison.p_value >= 1e-4 else "< 0.0001",
         }
     )
-    sure = f"{100 * (1 - level):.0f} %"
-    span = f"{formats.points(found.interval.low)} to {formats.points(found.interval.high)}"
-    if found.p_value < level:
-        st.success(f"A difference. With {sure} confidence it lies from {span}.", icon=":material/check_circle:")
+    level_text = f"{100 * (1 - level):.0f} %"
+    span = f"{formats.points(comparison.interval.low)} to {formats.points(comparison.interval.high)}"
+    if comparison.p_value < level:
+        st.success(f"A difference. With {level_text} confidence it lies from {span}.", icon=":material/check_circle:")
     else:
-        st.info(f"No difference shown. With {sure} confidence it lies from {span}; more customers would narrow that.")
-    test = "Fisher's exact, since few bought (or nearly all)" if found.exact else f"z = {found.z:.2f}, pooled"
+        st.info(
+            f"No difference shown. With {level_text} confidence it lies from {span}; more customers would narrow that."
+        )
+    test = "Fisher's exact, since few bought (or nearly all)" if comparison.exact else f"z = {comparison.z:.2f}, pooled"
     st.caption(
-        f"Intervals of the shares ({sure}): control {_span(found.first_interval)}, treatment "
-        f"{_span(found.second_interval)}. Test: {test}."
+        f"Intervals of the shares ({level_text}): control {_span(comparison.first_interval)}, treatment "
+        f"{_span(comparison.second_interval)}. Test: {test}."
     )
     _formulas(
         r"""

@@ -1,4 +1,4 @@
-"""Decide's part about abandoned carts: what is done at which risk, and what an A/B log has measured of it."""
+"""The part of Decide about abandoned carts: interventions by risk, and what an A/B log measured of them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,8 +15,8 @@ __all__ = ["interventions"]
 
 @guarded
 def interventions() -> None:
-    """The table that answers about carts follow, and the trial that measured it."""
-    found = api().get("/interventions")
+    """Draw the recommendations for carts, and the trial that measured their effect."""
+    answer = api().get("/interventions")
     st.markdown("**What is recommended about a cart, by its probability of abandonment**")
     table(
         [
@@ -30,10 +30,10 @@ def interventions() -> None:
                 "discount (%)": round(100 * rule["discount"], 1),
                 "margin (%)": round(100 * rule["margin"]),
             }
-            for rule in found["rules"]
+            for rule in answer["rules"]
         ]
     )
-    report = found["report"]
+    report = answer["report"]
     if report is None:
         st.warning(
             "What an intervention rescues is an assumption here: no A/B log has measured it (`encore uplift`).",
@@ -109,5 +109,5 @@ def _level_row(level: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _interval(interval: list[float] | None, *, signed: bool = False) -> str:
-    told = formats.points if signed else formats.percent
-    return "" if interval is None else " to ".join(told(bound, 1) for bound in interval)
+    write = formats.points if signed else formats.percent
+    return "" if interval is None else " to ".join(write(bound, 1) for bound in interval)

@@ -25,7 +25,7 @@ _DUE = 10
 _PAIRS = 2_000
 
 _PROBLEMS = {"EncoreApiDown", "EncoreRedisDown", "EncoreStreamUnwell"}
-"""Alerts that are these problems, counted."""
+"""Alerts that count the problems which the status already lists."""
 
 
 def page() -> None:
@@ -44,9 +44,9 @@ def page() -> None:
 @guarded
 def _well() -> None:
     problems = list(feed().looks(wall_clock())[-1].problems)
-    now = readings()
-    passed = [alert for alert in firing(now) if alert.name not in _PROBLEMS]
-    problems += [f"{alert.what}: {alert.shown(alert.value(now) or 0)}" for alert in passed]
+    current = readings()
+    passed = [alert for alert in firing(current) if alert.name not in _PROBLEMS]
+    problems += [f"{alert.title}: {alert.written(alert.value(current) or 0)}" for alert in passed]
     if not problems:
         st.success("Nothing is wrong: events come in, features are fresh, the API answers.", icon=":material/check:")
         return
@@ -60,39 +60,39 @@ def _well() -> None:
 @guarded
 def _sales(pair: AskedPair) -> None:
     st.subheader(f"What sells: the last {_DAYS} days", anchor=False)
-    now, before, best = _periods(pair)
-    if not now.events:
+    current, before, best = _periods(pair)
+    if not current.events:
         st.info(f"No {formats.plain(pair.events)} in the last {_DAYS} days of the event log.")
         return
     money = pair.amount is not None
-    each = now.amount / now.events
-    events, people = pair.events.capitalize(), f"Different {words_of(pair.who)}s"
+    mean = current.amount / current.events
+    events, people = pair.events.capitalize(), f"Different {words_of(pair.user_key)}s"
     facts(
         {
-            **({words_of(pair.amount or "").capitalize(): formats.money(now.amount)} if money else {}),
-            events: formats.number(now.events),
-            people: formats.number(now.buyers),
-            **({"Mean": formats.money(each)} if money else {}),
+            **({words_of(pair.amount or "").capitalize(): formats.money(current.amount)} if money else {}),
+            events: formats.number(current.events),
+            people: formats.number(current.buyers),
+            **({"Mean": formats.money(mean)} if money else {}),
         },
         {"Mean": f"{words_of(pair.amount or '').capitalize()} of one of the {pair.events}."},
         changes={
-            name: told
-            for name, told in (
-                (words_of(pair.amount or "").capitalize(), change(now.amount, before.amount)),
-                (events, change(now.events, before.events)),
-                (people, change(now.buyers, before.buyers)),
-                ("Mean", change(each, before.amount / before.events) if before.events else None),
+            name: text
+            for name, text in (
+                (words_of(pair.amount or "").capitalize(), change(current.amount, before.amount)),
+                (events, change(current.events, before.events)),
+                (people, change(current.buyers, before.buyers)),
+                ("Mean", change(mean, before.amount / before.events) if before.events else None),
             )
-            if told
+            if text
         },
     )
     st.caption(f"Changes are against the {_DAYS} days before.")
     left, right = st.columns(2)
     unit = words_of(pair.amount) if pair.amount else "events"
     with left:
-        plot(charts.daily({f"{day.day:%Y-%m-%d}": day.amount for day in now.days}, unit=unit), "daily")
+        plot(charts.daily({f"{day.day:%Y-%m-%d}": day.amount for day in current.days}, unit=unit), "daily")
     with right:
-        table([_sold_row(pair, one, unit) for one in best], height=300)
+        table([_sold_row(pair, sold, unit) for sold in best], height=300)
 
 
 @st.cache_data(ttl=300, show_spinner="adding up what was sold …")
@@ -100,55 +100,55 @@ def _periods(pair: AskedPair) -> tuple[Period, Period, list[Sold]]:
     return shop_periods(history(), pair, clock(), _DAYS)
 
 
-def _sold_row(pair: AskedPair, one: Sold, unit: str) -> dict[str, object]:
-    name = name_of(pair.what, one.what)
+def _sold_row(pair: AskedPair, sold: Sold, unit: str) -> dict[str, object]:
+    name = name_of(pair.item_key, sold.item)
     return {
-        words_of(pair.what): name or one.what,
-        unit: round(one.amount, 2),
-        "events": one.events,
-        "against before": change(one.amount, one.before) or "new",
+        words_of(pair.item_key): name or sold.item,
+        unit: round(sold.amount, 2),
+        "events": sold.events,
+        "against before": change(sold.amount, sold.before) or "new",
     }
 
 
 @guarded
 def _due(pair: AskedPair) -> None:
     st.subheader(f"Who is due: {_DUE_DAYS} days before and after today", anchor=False)
-    regulars, asked, now = scored_regulars(_PAIRS), asked_about(), clock()
-    found = [one for one in due_within(regulars, now, _DUE_DAYS) if one.prediction]
-    if not found:
+    regulars, question, now_us = scored_regulars(_PAIRS), asked_about(), clock()
+    due_pairs = [scored for scored in due_within(regulars, now_us, _DUE_DAYS) if scored.prediction]
+    if not due_pairs:
         st.info("Nobody is due whose score reaches the threshold.")
     else:
-        rows = due_rows(pair, found[:_DUE], now, asked)
-        picked = table(rows, key="overview_due", bar=column_of(asked))
+        rows = due_rows(pair, due_pairs[:_DUE], now_us, question)
+        picked = table(rows, key="overview_due", bar=column_of(question))
         st.caption(
-            f"The {len(rows)} most likely of {len(found):,} that are due and reach the threshold."
-            f"{average_of(asked)} Pick a row to ask about it."
+            f"The {len(rows)} most likely of {len(due_pairs):,} that are due and reach the threshold."
+            f"{average_of(question)} Pick a row to ask about it."
         )
         if picked:
-            who, what = picked[words_of(pair.who)], picked[words_of(pair.what)]
-            query = {parameter_of(pair.who): who, parameter_of(pair.what): what}
-            link("ask", formats.plain(f"Ask about {who} and {what}"), ":material/help_center:", **query)
+            user, item = picked[words_of(pair.user_key)], picked[words_of(pair.item_key)]
+            query = {parameter_of(pair.user_key): user, parameter_of(pair.item_key): item}
+            link("ask", formats.plain(f"Ask about {user} and {item}"), ":material/help_center:", **query)
     link("shoppers", "All who are due", ":material/group:")
 
 
 @guarded
 def _worth(pair: AskedPair) -> None:
-    asked = asked_about()
-    st.subheader(f"What the model is worth {asked.within if asked else ''}".strip(), anchor=False)
+    question = asked_about()
+    st.subheader(f"What the model is worth {question.within if question else ''}".strip(), anchor=False)
     if pair.amount is None:
         st.info("What it is worth needs what is paid: a measure that questions have, in `asks` of schema.py.")
         return
-    found = worth_of(scored_regulars(_PAIRS))
-    if not found.chosen:
+    worth = worth_of(scored_regulars(_PAIRS))
+    if not worth.chosen:
         st.info("No score reaches the threshold now, so there is nobody whom the model would choose.")
         return
     margin = st.slider("Margin: what is left of the amount", 5, 100, 40, 5, format="%d %%", width=320) / 100
     facts(
         {
-            "It chooses": f"{formats.number(found.chosen)} of {formats.number(found.of)}",
-            "They bring": formats.money(margin * found.expected),
-            "As many, blindly": formats.money(margin * found.blind),
-            "Worth": formats.money(margin * found.more),
+            "It chooses": f"{formats.number(worth.chosen)} of {formats.number(worth.total)}",
+            "They bring": formats.money(margin * worth.expected),
+            "As many, blindly": formats.money(margin * worth.blind),
+            "Worth": formats.money(margin * worth.more),
         },
         {
             "It chooses": "Those whose score reaches the threshold.",
@@ -158,7 +158,8 @@ def _worth(pair: AskedPair) -> None:
         },
     )
     st.caption(
-        f"Expected {asked.within if asked else ''} from the scores as they are now, whatever is done, in the shop's "
-        "currency. What an offer adds is another question: Decide plans the test that measures it." + average_of(asked)
+        f"Expected {question.within if question else ''} from the scores as they are now, whatever is done, in the "
+        "shop's currency. What an offer adds is another question: Decide plans the test that measures it."
+        + average_of(question)
     )
     link("decide", "Decide what to do", ":material/balance:")

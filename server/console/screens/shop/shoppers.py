@@ -1,4 +1,4 @@
-"""Regulars: who is due to come again, and for what somebody will; both can be downloaded."""
+"""Regulars: who is due to come again, and what one user comes back for; both can be downloaded."""
 
 from typing import Any
 
@@ -35,38 +35,40 @@ def page() -> None:
 def _due() -> None:
     if (pair := require_pair()) is None:
         return
-    who, what, events = words_of(pair.who), words_of(pair.what), formats.plain(pair.events)
+    user, item, events = words_of(pair.user_key), words_of(pair.item_key), formats.plain(pair.events)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         days = st.slider("Due within (days, before and after today)", 1, 30, 7, width=320)
         only = st.toggle("Only scores that reach the threshold", value=True)
-    asked, regulars = asked_about(), scored_regulars(_PAIRS)
+    question, regulars = asked_about(), scored_regulars(_PAIRS)
     if not regulars:
-        st.info(f"No {who} has two {events} of one {what} yet: let more come in, or bring a history (`encore import`).")
+        st.info(
+            f"No {user} has two {events} of one {item} yet: let more come in, or bring a history (`encore import`)."
+        )
         return
-    now = clock()
-    found = [one for one in due_within(regulars, now, days) if one.prediction or not only]
-    told = {
-        "Due": formats.number(len(found)),
-        f"Each {who} once": formats.number(len({one.regular.who for one in found})),
-        "Expected events": formats.number(sum(one.score for one in found)),
+    now_us = clock()
+    due_pairs = [scored for scored in due_within(regulars, now_us, days) if scored.prediction or not only]
+    numbers = {
+        "Due": formats.number(len(due_pairs)),
+        f"Each {user} once": formats.number(len({scored.regular.user for scored in due_pairs})),
+        "Expected events": formats.number(sum(scored.score for scored in due_pairs)),
     }
     meanings = {"Due": f"One average gap between its {events} after the last one."}
     if pair.amount:
-        told["Expected amount"] = formats.money(sum(one.score * one.regular.amount for one in found))
+        numbers["Expected amount"] = formats.money(sum(scored.score * scored.regular.amount for scored in due_pairs))
         meanings["Expected amount"] = f"Scores times means of {words_of(pair.amount)}."
-    facts(told, meanings)
-    if not found:
+    facts(numbers, meanings)
+    if not due_pairs:
         st.info("Nobody is due in that time. Look further, or show every score.")
         return
-    rows = due_rows(pair, found, now, asked)
-    picked = table(rows[:_SHOWN], key="due", bar=column_of(asked))
+    rows = due_rows(pair, due_pairs, now_us, question)
+    picked = table(rows[:_SHOWN], key="due", bar=column_of(question))
     if picked:
-        _ask_about(pair, picked[who], picked[what])
+        _ask_about(pair, picked[user], picked[item])
     _export(rows, "due-again.csv")
     st.caption(
-        f"Of the {len(regulars):,} pairs of {who} and {what} with at least two {events}, the latest first"
+        f"Of the {len(regulars):,} pairs of {user} and {item} with at least two {events}, the latest first"
         + (f"; at most {_PAIRS:,} are looked at." if len(regulars) == _PAIRS else ".")
-        + f" Pick a row to ask about it.{average_of(asked)}"
+        + f" Pick a row to ask about it.{average_of(question)}"
     )
 
 
@@ -74,39 +76,39 @@ def _due() -> None:
 def _somebody() -> None:
     if (pair := require_pair()) is None:
         return
-    who = pick_named(pair.who)
-    if not who:
-        st.info(f"Pick or type a {words_of(pair.who)}.")
+    user = pick_named(pair.user_key)
+    if not user:
+        st.info(f"Pick or type a {words_of(pair.user_key)}.")
         return
-    asked, answers = asked_about(), scored_candidates(pair, who, _CANDIDATES)
+    question, answers = asked_about(), scored_candidates(pair, user, _CANDIDATES)
     if not answers:
         st.info(
-            f"The event log has no {formats.plain(pair.events)} of this {words_of(pair.who)}. What somebody "
+            f"The event log has no {formats.plain(pair.events)} of this {words_of(pair.user_key)}. What somebody "
             "never had cannot be had again."
         )
         return
     rows = [
         {
-            words_of(pair.what): what,
-            "name": name_of(pair.what, what),
-            column_of(asked): round(100 * answer["confidence"], 1),
+            words_of(pair.item_key): item,
+            "name": name_of(pair.item_key, item),
+            column_of(question): round(100 * answer["confidence"], 1),
             "reaches threshold": "yes" if answer["prediction"] else "no",
         }
-        for what, answer in answers
+        for item, answer in answers
     ]
-    picked = table(rows, key="somebody", bar=column_of(asked))
+    picked = table(rows, key="somebody", bar=column_of(question))
     if picked:
-        _ask_about(pair, who, picked[words_of(pair.what)])
+        _ask_about(pair, user, picked[words_of(pair.item_key)])
     _export(rows, "what-somebody-comes-back-for.csv")
-    if told := average_of(asked):
-        st.caption(told.strip())
+    if average := average_of(question):
+        st.caption(average.strip())
 
 
-def _ask_about(pair: AskedPair, who: str, what: str) -> None:
-    query = {parameter_of(pair.who): who, parameter_of(pair.what): what}
-    link("ask", formats.plain(f"Ask about {who} and {what}"), ":material/help_center:", **query)
+def _ask_about(pair: AskedPair, user: str, item: str) -> None:
+    query = {parameter_of(pair.user_key): user, parameter_of(pair.item_key): item}
+    link("ask", formats.plain(f"Ask about {user} and {item}"), ":material/help_center:", **query)
 
 
 def _export(rows: list[dict[str, Any]], name: str) -> None:
-    found = write_csv(list(rows[0]), rows)
-    st.download_button("Download as CSV", found, name, "text/csv", icon=":material/download:", key=name)
+    content = write_csv(list(rows[0]), rows)
+    st.download_button("Download as CSV", content, name, "text/csv", icon=":material/download:", key=name)

@@ -1,1 +1,1 @@
-"""Pages for whoever runs the system: traffic, history, alerts, topics."""
+"""Pages for operators: traffic, history, alerts, topics."""

@@ -26,7 +26,7 @@ _TILES = {
     "EncoreFeaturesOld": "Newest event",
     "EncoreDeadLetters": "Dead letters",
 }
-"""Which number is red when an alert fires."""
+"""The tile that turns red when an alert fires, by alert."""
 
 
 def page() -> None:
@@ -40,14 +40,14 @@ def page() -> None:
 @guarded
 def _traffic() -> None:
     looks, types = feed().looks(wall_clock()), settings().declared.schema.type_names
-    status, seen = looks[-1], rates(looks, types)
+    status, recent = looks[-1], rates(looks, types)
     for problem in status.problems:
         st.warning(formats.plain(problem), icon=":material/warning:")
     fresh, alarming = freshness_ms(status), firing(readings())
     newest = status.newest_event_us
     facts(
         {
-            "Events": f"{formats.number(seen[-1].total)} /s" if seen else formats.NOTHING,
+            "Events": f"{formats.number(recent[-1].total)} /s" if recent else formats.NOTHING,
             "Lag": formats.NOTHING if status.lag is None else f"{formats.number(status.lag)} msg",
             "Fresh, p50": formats.duration(fresh and fresh[0] / 1000),
             "Fresh, p99": formats.duration(fresh and fresh[1] / 1000),
@@ -74,13 +74,13 @@ def _traffic() -> None:
     left, right = st.columns([2, 1])
     with left:
         st.subheader("Events by type", anchor=False)
-        if len(seen) < 2:
+        if len(recent) < 2:
             st.info("Watching … a rate needs a few seconds." if status.workers else "No worker runs: `encore stream`.")
         else:
             plot(
                 charts.lines(
-                    [from_micros(one.at_us) for one in seen],
-                    {kind.replace("_", " "): [one.by_type[kind] for one in seen] for kind in types},
+                    [from_micros(sample.at_us) for sample in recent],
+                    {kind.replace("_", " "): [sample.by_type[kind] for sample in recent] for kind in types},
                     unit="events/s",
                 ),
                 "rates",
@@ -101,23 +101,23 @@ def _traffic() -> None:
 def _scores(status: Status) -> None:
     st.subheader("Latest scored requests", anchor=False)
     topic = settings().kafka_names.predictions
-    found = messages.prediction_rows(
+    rows = messages.prediction_rows(
         inspect(lambda inspector: inspector.newest(topic, _SCORES)),
         settings().declared.schema,
-        _within,
+        _horizon,
     )
-    last = (status.api or {}).get("last_prediction")
-    if not found and last:  # without the predictions topic the API still knows the last one
-        found = [{"time": formats.when(last["at"])} | scored_row(last, settings().declared.schema)]
-    if found:
-        table(found)
+    newest = (status.api or {}).get("last_prediction")
+    if not rows and newest:  # without the predictions topic the API still knows the last one
+        rows = [{"time": formats.when(newest["at"])} | scored_row(newest, settings().declared.schema)]
+    if rows:
+        table(rows)
     else:
         st.info("Nothing has been scored yet. Ask something on the page Ask.")
 
 
-def _within(target: str) -> str:
-    asked = asking(target, api_key())
-    return asked.within.removeprefix("within ") if asked else ""
+def _horizon(target: str) -> str:
+    question = asking(target, api_key())
+    return question.within.removeprefix("within ") if question else ""
 
 
 @st.fragment(run_every=5)
@@ -130,9 +130,9 @@ def _letters() -> None:
             "Since the workers started: "
             + formats.plain(", ".join(f"{kind} {count:,}" for kind, count in sorted(status.rejected.items())))
         )
-    letters = dead_letter_topic(settings().kafka_names.events)
-    found = inspect(lambda inspector: inspector.newest(letters, _LETTERS))
-    if found:
-        table(messages.letter_rows(found))
+    topic = dead_letter_topic(settings().kafka_names.events)
+    letters = inspect(lambda inspector: inspector.newest(topic, _LETTERS))
+    if letters:
+        table(messages.letter_rows(letters))
     else:
         st.success("None: every message so far was an event.", icon=":material/check_circle:")

@@ -31,23 +31,23 @@ def page() -> None:
 def _charts(range_s: int) -> None:
     until_us = wall_clock()
     since_us = until_us - range_s * MICROS
-    found = _over_time(since_us, until_us)
-    known = [one for one in series.SERIES if found[one.name].lines]
-    if not known:
+    values = _over_time(since_us, until_us)
+    charted = [quantity for quantity in series.SERIES if values[quantity.name].lines]
+    if not charted:
         st.info(
             "Nothing is kept of this time. The monitor keeps it: `encore monitor`, which `encore up` runs. Where there "
             "is a Prometheus, PROMETHEUS_URL says where."
         )
         return
-    for place, column in enumerate(st.columns(2)):
+    for index, column in enumerate(st.columns(2)):
         with column:
-            for one in known[place::2]:
-                st.markdown(f"**{one.title}**")
-                over = found[one.name]
+            for quantity in charted[index::2]:
+                st.markdown(f"**{quantity.title}**")
+                history = values[quantity.name]
                 figure = charts.over_time(
-                    *(over.times, over.lines), unit=one.unit, limit=one.limit, limit_name=one.alert
+                    *(history.times, history.lines), unit=quantity.unit, limit=quantity.limit, limit_name=quantity.alert
                 )
-                plot(figure, f"past_{one.name}")
+                plot(figure, f"past_{quantity.name}")
     server = settings().prometheus
     st.caption(
         (
@@ -60,19 +60,22 @@ def _charts(range_s: int) -> None:
 
 
 def _over_time(since_us: int, until_us: int) -> dict[str, series.OverTime]:
-    """Return each quantity, from Prometheus where there is one that knows it, else as the monitor kept it."""
-    found: dict[str, series.OverTime] = {}
+    """Return each quantity's values, from Prometheus if it has them, else as the monitor kept them."""
+    values: dict[str, series.OverTime] = {}
     server = prometheus()
     if server is not None:
         try:
-            found = {one.name: series.prometheus_over_time(server, one, since_us, until_us) for one in series.SERIES}
+            values = {
+                quantity.name: series.prometheus_over_time(server, quantity, since_us, until_us)
+                for quantity in series.SERIES
+            }
         except UnavailableError as error:
             tell(error)
     readings = read_past(past_folder(settings()), since_us, until_us)
-    for one in series.SERIES:
-        if one.name not in found or not found[one.name].lines:
-            found[one.name] = series.kept_over_time(readings, one, since_us, until_us)
-    return found
+    for quantity in series.SERIES:
+        if quantity.name not in values or not values[quantity.name].lines:
+            values[quantity.name] = series.kept_over_time(readings, quantity, since_us, until_us)
+    return values
 
 
 @st.fragment(run_every=_EVERY_S)
@@ -91,18 +94,18 @@ def _groups() -> None:
 @guarded
 def _sizes() -> None:
     st.subheader("Sizes and growth", anchor=False)
-    kept = feed().looks(wall_clock())[-1].kept
-    if not kept:
+    sizes = feed().looks(wall_clock())[-1].kept
+    if not sizes:
         st.info("Nothing is measured yet: the monitor does so once an hour (`encore monitor`), and `encore retention`.")
         return
     table(
         [
             {
-                "what": one.what,
-                "size": formats.size(one.bytes),
-                "growth a day": "not known yet" if one.a_day is None else formats.size(one.a_day),
+                "what": size.what,
+                "size": formats.size(size.bytes),
+                "growth a day": "not known yet" if size.a_day is None else formats.size(size.a_day),
             }
-            for one in kept
+            for size in sizes
         ]
     )
     st.caption("Growth is against the day before, as `encore status` shows it.")

@@ -31,13 +31,13 @@ def _overview() -> None:
         table(
             [
                 {
-                    "topic": one.topic,
-                    "partition": one.partition,
-                    "first offset": one.first,
-                    "end offset": one.end,
-                    "messages": one.messages,
+                    "topic": partition.topic,
+                    "partition": partition.partition,
+                    "first offset": partition.first,
+                    "end offset": partition.end,
+                    "messages": partition.messages,
                 }
-                for one in ranges
+                for partition in ranges
             ]
         )
     st.subheader("Consumer groups", anchor=False)
@@ -52,22 +52,22 @@ def _overview() -> None:
 @guarded
 def _newest() -> None:
     st.subheader("Newest messages", anchor=False)
-    topics = list(dict.fromkeys(one.topic for one in inspect(lambda inspector: inspector.partitions())))
+    topics = list(dict.fromkeys(partition.topic for partition in inspect(lambda inspector: inspector.partitions())))
     if not topics:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         events = settings().kafka_names.events
-        first = topics.index(events) if events in topics else 0
-        topic = st.selectbox("Topic", topics, index=first, width=320)
+        default = topics.index(events) if events in topics else 0
+        topic = st.selectbox("Topic", topics, index=default, width=320)
         count = st.selectbox("How many", _COUNTS, index=1, width=120)
         st.button("Look again", icon=":material/refresh:")
-    found = inspect(lambda inspector: inspector.newest(topic, count))
-    if not found:
+    newest = inspect(lambda inspector: inspector.newest(topic, count))
+    if not newest:
         st.info("This topic holds no messages.")
         return
     rows = (
-        messages.letter_rows(found)
+        messages.letter_rows(newest)
         if topic.endswith(".dead-letter")
-        else messages.message_rows(found, wall_clock(), settings().declared.schema)
+        else messages.message_rows(newest, wall_clock(), settings().declared.schema)
     )
     table(rows)

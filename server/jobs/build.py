@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -35,13 +35,17 @@ if TYPE_CHECKING:
     from data.shop.shop import ShopConfig
     from features.plan.change import EntityChange
     from features.plan.cost import Cost
+    from model.artifact.artifact import Artifact
     from model.artifact.metadata import Metadata
     from model.examples.training_set import TrainingSet
+    from model.registry.lifecycle import Lifecycle
+    from model.registry.version import ModelVersion
     from model.targets import Target
     from model.training.train import TrainOptions
 
 __all__ = [
     "Progress",
+    "TrainedVersion",
     "apply_features",
     "build_examples",
     "feature_reader",
@@ -56,9 +60,18 @@ __all__ = [
     "require_synthetic",
     "states_command",
     "train_model",
+    "train_version",
 ]
 
 Progress = Callable[[str], None]
+
+
+class TrainedVersion(NamedTuple):
+    """A registered version of a model, and the examples that it was trained and tested on."""
+
+    examples: "TrainingSet"
+    artifact: "Artifact"
+    version: "ModelVersion"
 
 
 def has_history(settings: Settings) -> bool:
@@ -185,10 +198,30 @@ def train_model(
     report: Path | None = None,
     promote: bool = False,
 ) -> "tuple[Metadata, str]":
-    """Train a target on features from Feast and store the version; return its metadata, and its role in words.
+    """Train a version as `train_version` and give it a role; return its metadata, and its role in words.
 
-    The first version of a target becomes its champion, a later one its challenger or, with `promote`, its champion. The
-    evaluation goes to the run in MLflow and, if set, to `report` (a .json file, with other files beside it).
+    The first version of a target becomes its champion, a later one its challenger or, with `promote`, its champion.
+    """
+    lifecycle = open_lifecycle(settings)
+    trained = train_version(
+        settings, progress, lifecycle, target=target, options=options, max_rows=max_rows, report=report
+    )
+    return trained.artifact.metadata, lifecycle.introduce(trained.version, promote=promote)
+
+
+def train_version(
+    settings: Settings,
+    progress: Progress,
+    lifecycle: "Lifecycle",
+    *,
+    target: "Target",
+    options: "TrainOptions",
+    max_rows: int,
+    report: Path | None = None,
+) -> TrainedVersion:
+    """Train a target on features from Feast and register the version, in no role yet.
+
+    The evaluation goes to the run in MLflow and, if set, to `report` (a .json file, with other files beside it).
     """
     from model.evaluation.plots import draw_plots  # noqa: PLC0415 - it imports a plotting library
     from model.evaluation.report import write_report  # noqa: PLC0415 - as above
@@ -199,14 +232,13 @@ def train_model(
         examples, target, feature_plan=plan.hash, options=options, groups=groups_of(plan), progress=progress
     )
     progress("registering the model with MLflow")
-    lifecycle = open_lifecycle(settings)
     with tempfile.TemporaryDirectory(prefix="encore-report-") as folder:
         plots = draw_plots(artifact.metadata)
         files = write_report(artifact.metadata, Path(folder) / "report.json", plots)
         if report is not None:
             write_report(artifact.metadata, report, plots)
         version = lifecycle.register(artifact, files)
-    return artifact.metadata, lifecycle.introduce(version, promote=promote)
+    return TrainedVersion(examples, artifact, version)
 
 
 def build_examples(

@@ -14,9 +14,9 @@ from model.evaluation.contest import Contest, hold_contest
 from model.evaluation.drift import DRIFTED
 from model.evaluation.threshold import ThresholdPolicy
 from model.targets import target_named
-from model.training.train import TrainOptions, train
+from model.training.train import TrainOptions
 from server.event_log import open_log
-from server.jobs.build import Progress, build_examples
+from server.jobs.build import Progress, train_version
 from server.jobs.modelling import open_lifecycle
 from server.jobs.quality import DriftReport, LiveReport, evaluate_live, write_report
 from server.process.home import only_one
@@ -124,9 +124,9 @@ def _retrain(settings: Settings, progress: Progress, report: Retraining, if_need
             return _ended(report, state="not needed", note=note)
     question = champion.metadata.asked
     options = _as_before(champion.metadata)
-    examples, plan = build_examples(settings, progress, question, options, max_rows=max_rows)
-    artifact = train(examples, question, feature_plan=plan.hash, options=options, progress=progress)
-    version = lifecycle.register(artifact)
+    examples, artifact, version = train_version(
+        settings, progress, lifecycle, target=question, options=options, max_rows=max_rows
+    )
     place = lifecycle.introduce(version)
     report = msgspec.structs.replace(report, challenger=version.name, place=place)
     progress(f"{version.name} is {place}")

@@ -89,6 +89,13 @@ def test_the_question_is_the_one_that_the_champion_learned(runs: list[Retraining
             assert tracking.artifact(tracking.find(TARGET, run.challenger)).metadata.asked == QUESTION
 
 
+def test_a_retrained_version_is_reported_as_a_trained_one(runs: list[Retraining], settings: Settings) -> None:
+    tracking = open_lifecycle(settings).tracking
+    version = tracking.find(TARGET, runs[0].challenger)
+    assert tracking.artifact(version).metadata.groups
+    assert list((settings.mlflow / "artifacts").rglob("report.html"))
+
+
 @pytest.mark.long
 def test_what_has_drifted_does_not_train_the_same_log_again(runs: list[Retraining], settings: Settings) -> None:
     registry = Registry(settings.models)

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from model.artifact.artifact import Artifact
     from model.artifact.metadata import Metadata
     from model.examples.training_set import TrainingSet
-    from model.registry.lifecycle import Lifecycle
     from model.registry.version import ModelVersion
     from model.targets import Target
     from model.training.train import TrainOptions
@@ -202,17 +201,13 @@ def train_model(
 
     The first version of a target becomes its champion, a later one its challenger or, with `promote`, its champion.
     """
-    lifecycle = open_lifecycle(settings)
-    trained = train_version(
-        settings, progress, lifecycle, target=target, options=options, max_rows=max_rows, report=report
-    )
-    return trained.artifact.metadata, lifecycle.introduce(trained.version, promote=promote)
+    trained = train_version(settings, progress, target=target, options=options, max_rows=max_rows, report=report)
+    return trained.artifact.metadata, open_lifecycle(settings).introduce(trained.version, promote=promote)
 
 
 def train_version(
     settings: Settings,
     progress: Progress,
-    lifecycle: "Lifecycle",
     *,
     target: "Target",
     options: "TrainOptions",
@@ -237,7 +232,7 @@ def train_version(
         files = write_report(artifact.metadata, Path(folder) / "report.json", plots)
         if report is not None:
             write_report(artifact.metadata, report, plots)
-        version = lifecycle.register(artifact, files)
+        version = open_lifecycle(settings).register(artifact, files)
     return TrainedVersion(examples, artifact, version)
 
 

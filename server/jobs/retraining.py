@@ -124,9 +124,7 @@ def _retrain(settings: Settings, progress: Progress, report: Retraining, if_need
             return _ended(report, state="not needed", note=note)
     question = champion.metadata.asked
     options = _as_before(champion.metadata)
-    examples, artifact, version = train_version(
-        settings, progress, lifecycle, target=question, options=options, max_rows=max_rows
-    )
+    examples, artifact, version = train_version(settings, progress, target=question, options=options, max_rows=max_rows)
     place = lifecycle.introduce(version)
     report = msgspec.structs.replace(report, challenger=version.name, place=place)
     progress(f"{version.name} is {place}")

@@ -324,3 +324,23 @@ def test_feast_and_the_server_read_the_same_values(tmp_path: Path, store: Store,
             told = {name: online[name][number] for name in known["features"]}
             assert told == known["features"], row
             assert len(told) == len(names)
+
+
+@pytest.mark.long
+def test_feast_is_loaded_without_its_type_checks_and_typeguard_stays_as_it_was() -> None:
+    program = (
+        "import typeguard; from features.feast_stores.loading import load_feast\n"
+        "before = typeguard.typechecked; load_feast(); assert typeguard.typechecked is before\n"
+        "import feast; print('typeguard' in feast.Entity.__init__.__code__.co_names)\n"
+    )
+    loaded, plain = (
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", text],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for text in (program, "import feast\n" + program)
+    )
+    assert (loaded, plain) == ("False\n", "True\n"), "imported before, Feast stays as it is"

@@ -15,7 +15,7 @@ from data.event import encode_event
 from data.log.event_log import EventLog
 from events.kafka.topics import ensure_topics
 from server.jobs.runner import Runner, RunOptions
-from server.process.server_process import free_port, is_free
+from server.process.server_process import free_port
 from server.process.store import Store
 from server.settings import read_settings
 
@@ -58,11 +58,8 @@ def test_what_is_not_folded_is_told_at_the_end(
 
 def test_ports_of_metrics_that_are_taken_are_told_before_anything_is_built(tmp_path: Path) -> None:
     """The second worker's is the one above the first's."""
-    # Not the next one after a port of the kernel's choice, which another test may have been given just before.
-    first = next(
-        port for port in range(20_000, 30_000) if is_free("127.0.0.1", port) and is_free("127.0.0.1", port + 1)
-    )
-    port = first + 1
+    first = free_port()
+    port = free_port(among=[first + 1])
     with socket.create_server(("127.0.0.1", port)):
         settings = read_settings(home=tmp_path, stream_port=first, api_port=free_port())
         options = RunOptions(workers=2, ui=False, console=False, infra=False)

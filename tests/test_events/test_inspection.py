@@ -14,7 +14,9 @@ from server.process.server_process import free_port
 
 
 @pytest.fixture
-def inspector(kafka_servers: str) -> Iterator[Inspector]:
+def inspector(kafka_servers: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inspector]:
+    # A page that is looked at waits a second, in which a broker beside other tests may not answer.
+    monkeypatch.setattr("events.kafka.inspector._PATIENCE_S", 60.0)
     inspector = Inspector(kafka_servers)
     yield inspector
     inspector.close()

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,19 +12,25 @@ from server.output_file import OutputFile
 @pytest.mark.integration
 def test_a_child_that_writes_for_ever_fills_no_disk(tmp_path: Path) -> None:
     output = OutputFile(tmp_path / "run" / "part.log", most_bytes=100_000)
-    write = "import sys\nn = 0\nwhile True:\n  print('line', n, 'x' * 50, flush=True); n += 1"
+    # Some 60 kB between two looks, however busy the machine is.
+    write = "import os\nwhile os.read(0, 1):\n  os.write(1, b'line 1 %a\\n' % ('x' * 50) * 1000); os.write(2, b'.')"
     with output.open() as log:
-        child = subprocess.Popen([sys.executable, "-c", write], stdout=log)
+        child = subprocess.Popen(
+            [sys.executable, "-c", write], bufsize=0, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.PIPE
+        )
+    assert child.stdin
+    assert child.stderr
     try:
         largest = 0
         for _ in range(200):
+            child.stdin.write(b"\n")
+            assert child.stderr.read(1) == b".", "it has written"
             output.keep_short()
             largest = max(largest, sum(path.stat().st_size for path in output.path.parent.iterdir()))
-            time.sleep(0.005)
         assert (tmp_path / "run" / "part.log.1").exists()
     finally:
         child.kill()
-        child.wait()
+        child.communicate()
     assert largest < 10 * 100_000, "it is cut as often as it is looked at"
     lines = [line for line in output.path.read_bytes().splitlines() if line]
     assert all(line.startswith((b"line", b"x")) for line in lines[1:]), "no hole where it was cut"

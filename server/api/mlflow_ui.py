@@ -44,4 +44,6 @@ def run_mlflow(settings: Settings) -> None:
         *("--allowed-hosts", hosts, "--no-serve-artifacts"),
     ]
     # In the environment, not the arguments, which every user of the machine can read: the URI may hold a password.
-    os.execve(command[0], command, environment_of(settings) | {"MLFLOW_BACKEND_STORE_URI": uri})  # noqa: S606 - ours
+    # Jobs are for judges and prompts, which Encore has none of: eight processes that start, and end, slowly.
+    chosen = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    os.execve(command[0], command, environment_of(settings) | chosen)  # noqa: S606 - ours

@@ -1,7 +1,6 @@
 """The real processes over a broker and the embedded store: what a newcomer does, from nothing to a score and back."""
 
 import json
-import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 from polling import poll_until
 from strange import STRANGE_FOLDER
-from system import System
+from system import System, interrupt
 
 from data.default_shop import ShopEvent
 from data.event import Event, encode_event
@@ -33,8 +32,7 @@ class Running:
         self.output = output
 
     def stop(self) -> int:
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(120)
+        return interrupt(self.process)
 
 
 def start(system: System, folder: Path, name: str, *flags: str) -> Running:

@@ -1,7 +1,6 @@
 """Machines that share nothing but Kafka, Redis and a bucket: each a home of its own, and real processes in it."""
 
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from polling import poll_until
-from system import System
+from system import System, interrupt
 
 from data.default_shop import ShopEvent
 from data.event import encode_event
@@ -62,8 +61,7 @@ class Machines:
         try:
             yield process
         finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(60)
+            interrupt(process)
 
     def _on(self, name: str) -> System:
         system = System(self.home(name))

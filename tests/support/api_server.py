@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 from polling import poll_until
 
+from server.process.child import stop_child
 from server.process.server_process import free_port
 
 __all__ = ["ApiServer", "api_server", "lack_of_server"]
@@ -143,12 +144,7 @@ def _running(command: list[Any], log: Path) -> Iterator["subprocess.Popen[bytes]
     try:
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop_child(process, 30)
 
 
 def _found(name: str) -> str | None:

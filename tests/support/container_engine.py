@@ -12,9 +12,10 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
+
+from server.process.child import stop_child
 
 __all__ = ["Engine", "lack", "run"]
 
@@ -157,13 +158,4 @@ class Engine:
             child = subprocess.Popen(
                 command, stdout=output, stderr=output, env=dict(self.environment), start_new_session=True
             )
-        stack.callback(partial(_end, child))
-
-
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    child.terminate()
-    try:
-        child.wait(60)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
+        stack.callback(stop_child, child, 60)

@@ -22,10 +22,21 @@ from server.jobs.status import Observer, Status
 from server.process.server_process import free_port
 from server.settings import Settings
 
-__all__ = ["System", "SystemHere"]
+__all__ = ["System", "SystemHere", "interrupt"]
 
 
 _OURS = ("API_", "ENCORE_", "FEAST_", "KAFKA_", "REDIS_")
+
+
+def interrupt(child: "subprocess.Popen[bytes]") -> int:
+    """Stop a child by Ctrl-C; its exit status. One that does not heed it is killed, so that no other test meets it."""
+    child.send_signal(signal.SIGINT)
+    try:
+        return child.wait(120)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+        raise
 
 
 class System:

@@ -1,7 +1,5 @@
 """`encore clean`: it refuses while anything works in the home, and forgets this home's states and nobody else's."""
 
-import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from events.stream.heartbeat import Heartbeats, WorkerStatus
 from features.state.redis import OnlineStates
 from server.jobs.build import materialize
 from server.jobs.clean import clean_home, what_is_forgotten
+from server.process.child import stop_child
 from server.process.home import enter_home, only_one, processes_in
 from server.process.server_process import free_port
 from server.process.store import Store
@@ -121,16 +120,7 @@ def test_whatever_runs_keeps_the_home(
         assert f"is in use by encore {command[0]} (process {child.pid})" in refused.stderr
         assert settings.plan.exists()
     finally:
-        _end(child)
+        stop_child(child, 30)
     done = system.run("clean", "--yes", REDIS_PORT=str(settings.redis_port))
     assert done.returncode == 0, done.stderr
     assert [path.name for path in settings.home.iterdir()] == ["audit-log"]
-
-
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    child.send_signal(signal.SIGTERM)
-    try:
-        child.wait(30)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()

@@ -6,7 +6,6 @@ SCREENSHOTS=docs/img writes the pictures that the documents show.
 import csv
 import os
 import re
-import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -17,9 +16,10 @@ from urllib.parse import urlsplit
 import pytest
 from browser import chromium, find_chromium, grave_faults
 from polling import poll_until
-from system import System
+from system import System, interrupt
 
 from server.api_keys import make_key
+from server.process.child import stop_child
 from server.process.server_process import free_port
 
 pytest.importorskip("streamlit", reason="the extra `console` is not installed")
@@ -103,8 +103,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield system
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            process.wait(60)
+            interrupt(process)
 
 
 @pytest.fixture(scope="module")
@@ -292,9 +291,7 @@ def test_keys_decide_and_the_api_may_die_and_come_back(browser: Any, running: Sy
     finally:
         context.close()
         for process in started:
-            process.terminate()
-        for process in started:
-            process.wait(30)
+            stop_child(process, 30)
 
 
 def _listens(port: str) -> bool:

@@ -1,14 +1,13 @@
 """MLflow's own pages: over the home's models, for this machine and its browsers alone."""
 
 import json
-import signal
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
 from polling import poll_until
-from system import System
+from system import System, interrupt
 
 from data.errors import ConfigurationError
 from model.registry.local_database import database_uri
@@ -33,7 +32,7 @@ def test_what_has_no_pages_here_says_so(uri: str | None, message: str, tmp_path:
 def _ask(port: int, path: str, host: str | None = None) -> tuple[int, bytes]:
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Host": host} if host else {})
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -43,7 +42,7 @@ def _ask(port: int, path: str, host: str | None = None) -> tuple[int, bytes]:
 
 
 @pytest.mark.system  # an environment of its own, fetched
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(800)
 def test_the_pages_show_the_homes_models(tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
@@ -57,10 +56,10 @@ def test_the_pages_show_the_homes_models(tmp_path: Path) -> None:
         if child.poll() is not None and "error sending request" in output.read_text():
             pytest.skip("no way to a package index, where MLflow is")
         assert _ask(port, "/")[0] == 200, output.read_text()
+        assert "Job executor" not in output.read_text(), "no process for jobs, which Encore has none of"
         _, listed = _ask(port, "/api/2.0/mlflow/registered-models/search")
         assert [model["name"] for model in json.loads(listed)["registered_models"]] == ["repeat_purchase"]
         assert _ask(port, "/api/2.0/mlflow/registered-models/search", "evil.example")[0] == 403
     finally:
-        child.send_signal(signal.SIGINT)
-        child.wait(60)
+        interrupt(child)
     assert _ask(port, "/health")[0] == 0

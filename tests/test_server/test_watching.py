@@ -43,6 +43,7 @@ from server.meters.part import Meters, Part
 from server.meters.producer import ProducerMeters
 from server.meters.stream import StreamMeters
 from server.meters.system import SystemMeters
+from server.process.child import stop_child
 from server.process.server_process import free_port
 from server.process.store import Store
 from server.settings import read_settings
@@ -205,8 +206,7 @@ def watching(target: int, folder: Path) -> Iterator[str]:
     try:
         yield f"http://{address}"
     finally:
-        process.terminate()
-        process.wait(30)
+        stop_child(process, 30)
 
 
 def asked(prometheus: str, expression: str) -> list[Any] | None:

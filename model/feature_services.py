@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from data.units import DAY_US, HOUR_US
+from data.units import span
 from features.feast_stores.services import Service
 from model.targets import Target
 
@@ -18,17 +18,13 @@ def feature_services(targets: Iterable[Target]) -> tuple[Service, ...]:
         Service(
             name,
             "Every feature that models may use which answer: "
-            + "; ".join(f"{user.name}, whether {user.meaning} within {_horizon(user.horizon_us)}" for user in users)
+            + "; ".join(f"{user.name}, whether {user.meaning} within {span(user.horizon_us)}" for user in users)
             + ".",
             {
                 "models": ", ".join(user.name for user in users),
                 "asked at": ", ".join(dict.fromkeys(kind for user in users for kind in user.trigger)),
-                "horizon": ", ".join(dict.fromkeys(_horizon(user.horizon_us) for user in users)),
+                "horizon": ", ".join(dict.fromkeys(span(user.horizon_us) for user in users)),
             },
         )
         for name, users in by_service.items()
     )
-
-
-def _horizon(length_us: int) -> str:
-    return f"{length_us / DAY_US:g} days" if length_us >= 2 * DAY_US else f"{length_us / HOUR_US:g} hours"

@@ -1,21 +1,22 @@
 """Read-only inspection of Kafka: topics, partitions, offsets, groups with their lag, newest messages."""
 
-import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import OffsetSpec
 from kafka.errors import KafkaError, UnsupportedCodecError
+from kafka.protocol.consumer.offsets import IsolationLevel
 
 from data.errors import DataError, UnavailableError
 from events.kafka.access import OPEN, Access
+from events.kafka.deadline import Deadline
 from events.kafka.topics import await_broker
 
 __all__ = ["GroupLag", "Inspector", "Message", "PartitionRange"]
 
-_PATIENCE_S = 1.0
-"""Time limit for reading the newest messages, s."""
+_PATIENCE_S = 2.0
+"""How long Kafka may send nothing of the newest messages, s."""
 
 
 class PartitionRange(NamedTuple):
@@ -116,6 +117,7 @@ class Inspector:
     def newest(self, topic: str, count: int = 20) -> list[Message]:
         """Return the topic's newest messages, newest first: at most `count`, over all of its partitions.
 
+        Those of aborted transactions, and of open ones, are left out, as workers leave them out.
         Raises `DataError` where they are compressed by a codec that is not installed.
         """
         try:
@@ -123,7 +125,7 @@ class Inspector:
             places = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
             if not places:
                 return []
-            first, end = self._ends(places)
+            first, end = self._ends(places, IsolationLevel.READ_COMMITTED)
             filled = [place for place in places if end[place] > first[place]]
             consumer.assign(filled)
             for place in filled:
@@ -150,23 +152,26 @@ class Inspector:
         self._admin = self._consumer = None
 
     def _read_up_to(self, ends: dict[Any, int]) -> list[Message]:
-        """Read from the consumer's position until every partition has reached its end, or the time limit has passed."""
+        """Read from the consumer's position until every partition has reached its end."""
         messages: list[Message] = []
-        waiting = set(ends)
-        deadline = time.monotonic() + _PATIENCE_S
-        while waiting and time.monotonic() < deadline:
-            for place, records in self._consumer.poll(timeout_ms=200).items():
+        deadline = Deadline(_PATIENCE_S)
+        # By position, since what is last may be a transaction's marker, which is no record.
+        while any(self._consumer.position(place) < end for place, end in ends.items()):
+            if deadline.expired:
+                raise UnavailableError(f"no message within {_PATIENCE_S:g} s")
+            for records in self._consumer.poll(timeout_ms=200).values():
                 messages += map(_message, records)
-                if records[-1].offset + 1 >= ends[place]:
-                    waiting.discard(place)
+                deadline = Deadline(_PATIENCE_S)
         return messages
 
-    def _ends(self, places: list[Any]) -> tuple[dict[Any, int], dict[Any, int]]:
+    def _ends(
+        self, places: list[Any], isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED
+    ) -> tuple[dict[Any, int], dict[Any, int]]:
         if not places:
             return {}, {}
         # The consumer's own lookup can omit some partitions.
         ends = [
-            self._open_admin().list_partition_offsets(dict.fromkeys(places, spec))
+            self._open_admin().list_partition_offsets(dict.fromkeys(places, spec), isolation_level=isolation)
             for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST)
         ]
         first, end = ({place: result.offset for place, result in answer.items()} for answer in ends)
@@ -188,6 +193,7 @@ class Inspector:
                 bootstrap_servers=server,
                 enable_auto_commit=False,
                 group_id=None,
+                isolation_level="read_committed",
                 request_timeout_ms=5_000,
             )
         return self._consumer

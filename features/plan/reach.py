@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from data.units import DAY_US, MICROS
+from data.units import MICROS, span
 from features.plan.plan import (
     Decayed,
     Distinct,
@@ -77,7 +77,7 @@ def refusal_of_lives(plan: Plan, lives: Mapping[str, int]) -> str:
                 "for entities all of whose features have windows"
             )
         if life_us < reach_us:
-            return f"state:{name}: {by} looks {reach_us / DAY_US:g} days back; let its states live no shorter"
+            return f"state:{name}: {by} looks {span(reach_us)} back; let its states live no shorter"
     return ""
 
 

@@ -300,7 +300,7 @@ class OnlineStates:
                         yield named
 
     def remove(self, keys: Sequence[EntityKey]) -> int:
-        """Delete the states of these entities, and what says that they are set aside; return how many there were."""
+        """Delete the states of these entities, and return how many there were. Marks in `aside` stay."""
         done = self._run([_Command(key, ("UNLINK", key)) for key in self._keys_of(keys)])
         changes: dict[str, int] = {}
         for key, deleted in zip(keys, done, strict=True):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from data.units import DAY_US
+from data.units import span
 from model.artifact.metadata import Metadata, encode_metadata
 from model.evaluation.plots import draw_plots
 from model.metrics import METRIC_NAMES, Decision, Interval, Metrics
@@ -58,7 +58,7 @@ def render_html(metadata: Metadata, plots: dict[str, bytes]) -> str:
     }
     parts = [
         f"<h1>{escape(metadata.target)} <small>{escape(metadata.version)}</small></h1>",
-        f"<p>Yes means: {escape(metadata.meaning)} within {metadata.horizon_us / DAY_US:g} days. "
+        f"<p>Yes means: {escape(metadata.meaning)} within {span(metadata.horizon_us)}. "
         f"{escape(metadata.estimator)}, trained on {metadata.parts['train'].rows:,} of {metadata.candidates:,} "
         "examples; "
         f"threshold {metadata.threshold:.4f} by {escape(metadata.threshold_policy)}.</p>",

@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 
 from data.printable import printable
-from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US, from_micros, to_micros
+from data.units import MICROS, from_micros, to_micros
 
 __all__ = [
     "NOTHING",
@@ -21,7 +21,6 @@ __all__ = [
     "sentence",
     "significant",
     "size",
-    "span",
     "when",
 ]
 
@@ -72,15 +71,6 @@ def duration(seconds: float | None) -> str:
             value = seconds / unit
             return f"{value:.1f} {text}" if abs(value) < 10 and text != "ms" else f"{value:,.0f} {text}"
     return f"{seconds / 86_400:,.1f} d"
-
-
-def span(length_us: float) -> str:
-    """Format a length of time in words: 30 days, 24 hours, 1 hour."""
-    for unit_us, name in ((DAY_US, "day"), (HOUR_US, "hour"), (MINUTE_US, "minute")):
-        if length_us >= (2 * unit_us if name == "day" else unit_us):
-            count = length_us / unit_us
-            return f"{count:.4g} {name}" + ("" if count == 1 else "s")
-    return f"{length_us / MICROS:.4g} seconds"
 
 
 def size(count: float | None) -> str:

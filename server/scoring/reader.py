@@ -20,12 +20,15 @@ _log = logging.getLogger(__name__)
 
 _VALUES = frozenset({int, float, type(None)})
 
+_CACHED_BYTES = 4 << 20
+"""The most that the states in the cache take in Redis; decoded they take some twelve times as much."""
+
 
 class Reader:
     """Reads states. A damaged state is counted, logged with its key, and treated as an entity without events.
 
-    Up to `most_kept` decoded states are cached until they change. `aside` is called with the key of an unreadable
-    state.
+    Decoded states are cached until they change, or others need their place: `most_bytes` is how much all of them may
+    take encoded (the newest is always kept). `aside` is called with the key of an unreadable state.
     """
 
     def __init__(
@@ -34,14 +37,15 @@ class Reader:
         states: AsyncStates,
         telemetry: Telemetry,
         *,
-        most_kept: int = 5_000,
+        most_bytes: int = _CACHED_BYTES,
         aside: Callable[[EntityKey], None] = lambda _: None,
     ) -> None:
         self._states = states
         self._aside = aside
         self._telemetry = telemetry
         self._values = {entity.entity: EntityValues(entity) for entity in plan.entities}
-        self._most_kept = most_kept
+        self._most_bytes = most_bytes
+        self._cached_bytes = 0
         self._cache: dict[EntityKey, Known] = {}
 
     async def read(self, keys: Iterable[EntityKey]) -> "dict[EntityKey, Known]":
@@ -65,14 +69,24 @@ class Reader:
             return cached
         entity = Known(self, self._values[key.entity], key, stored)
         if entity.seen:
-            if len(self._cache) >= self._most_kept and cached is None:
-                del self._cache[next(iter(self._cache))]
-            self._cache[key] = entity
+            self._keep(key, entity)
         return entity
+
+    def _keep(self, key: EntityKey, entity: "Known") -> None:
+        self._drop(key)
+        self._cached_bytes += len(entity.data)
+        while self._cache and self._cached_bytes > self._most_bytes:
+            self._drop(next(iter(self._cache)))
+        self._cache[key] = entity
+
+    def _drop(self, key: EntityKey) -> None:
+        dropped = self._cache.pop(key, None)
+        if dropped is not None:
+            self._cached_bytes -= len(dropped.data)
 
     def note_damage(self, key: EntityKey, error: Exception) -> None:
         """Count, log and record an unreadable state."""
-        self._cache.pop(key, None)
+        self._drop(key)
         if not isinstance(error, LayoutError):  # otherwise all states are of other definitions, and none is damaged
             self._aside(key)
         self._telemetry.note_damaged_state()

@@ -15,7 +15,7 @@ from server.process.server_process import free_port
 
 @pytest.fixture
 def inspector(kafka_servers: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inspector]:
-    # A page that is looked at waits a second, in which a broker beside other tests may not answer.
+    # A page that is looked at waits two seconds, in which a broker beside other tests may not answer.
     monkeypatch.setattr("events.kafka.inspector._PATIENCE_S", 60.0)
     inspector = Inspector(kafka_servers)
     yield inspector
@@ -85,6 +85,34 @@ def test_the_newest_messages_come_newest_first_with_all_that_they_carry(inspecto
     assert newest[1].headers == (("kind", b"odd"),)
     assert inspector.newest(filled, 7) == newest
     assert inspector.newest(dead_letter_topic(filled)) == []
+
+
+def test_what_a_producer_has_taken_back_or_not_finished_is_no_message(
+    inspector: Inspector, topic: str, kafka_servers: str
+) -> None:
+    producer = Producer({"bootstrap.servers": kafka_servers, "transactional.id": topic})
+    producer.init_transactions(30)
+    for value, end in ((b"kept", producer.commit_transaction), (b"aborted", producer.abort_transaction)):
+        producer.begin_transaction()
+        producer.produce(topic, value, b"key", partition=1)
+        producer.flush(10)
+        end(30)
+    assert [message.value for message in inspector.newest(topic)] == [b"kept"]
+    producer.begin_transaction()
+    producer.produce(topic, b"open", b"key", partition=1)
+    producer.flush(10)
+    assert [message.value for message in inspector.newest(topic)] == [b"kept"]
+    producer.abort_transaction(30)
+
+
+def test_messages_that_do_not_come_are_not_shown_as_none(
+    inspector: Inspector, filled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(inspector.newest(filled)) == 15
+    monkeypatch.setattr("events.kafka.inspector._PATIENCE_S", 0.2)
+    monkeypatch.setattr(KafkaConsumer, "poll", lambda *_, **__: {})  # a broker that stands still is not had at will
+    with pytest.raises(UnavailableError, match=r"no message within 0\.2 s"):
+        inspector.newest(filled)
 
 
 def test_a_topic_that_is_not_there_has_no_messages(inspector: Inspector) -> None:

@@ -8,7 +8,7 @@ import pytest
 from serving import plan
 
 from data.errors import DataError, UnavailableError
-from data.units import DAY_US, HOUR_US
+from data.units import DAY_US, HOUR_US, span
 from server.console.calculators import model_versions
 from server.console.calculators.answers import Asking, Parts, likelihood, probability, verdict
 from server.console.calculators.scored_pairs import ScoredPair
@@ -16,7 +16,7 @@ from server.console.calculators.shop_month import change, worth_of
 from server.console.deadline import Deadline
 from server.console.feature.use import found_in, use_rows, view_of
 from server.console.feature.words import FeatureWords
-from server.console.formats import size, span
+from server.console.formats import size
 
 pytest.importorskip("streamlit", reason="the extra `console` is not installed")
 

@@ -115,9 +115,9 @@ def models_of(home: Path) -> Models:
 
 
 def scoring_of(
-    models: Models, states: AsyncStates, telemetry: Telemetry, *, most_kept: int = 5_000, **more: Any
+    models: Models, states: AsyncStates, telemetry: Telemetry, *, most_bytes: int = 1 << 20, **more: Any
 ) -> Scoring:
-    reader = Reader(plan(), states, telemetry, most_kept=most_kept)
+    reader = Reader(plan(), states, telemetry, most_bytes=most_bytes)
     clock = told_by(ManualClock(NOON))
     return Scoring(reader, models, clock, telemetry=telemetry, **more)
 
@@ -328,17 +328,34 @@ def test_a_state_is_decoded_again_when_it_has_changed(scoring: Asked, states: St
 def test_states_that_are_kept_decoded_are_bounded(
     scoring: Asked, live: Counting, decoded: list[bytes], tmp_path: Path, runner: asyncio.Runner
 ) -> None:
-    of_two = Asked(scoring_of(models_of(tmp_path), live, Telemetry(), most_kept=2), runner)
+    of_one = Asked(scoring_of(models_of(tmp_path), live, Telemetry(), most_bytes=1), runner)
     asked = [ask("ann", "coffee"), ask("bob", "sofa"), ask("bob", "coffee")]
-    together = of_two.score(asked)
+    together = of_one.score(asked)
     decoded.clear()
-    alone = [answer for question in asked for answer in of_two.score([question])]
-    assert len(decoded) > 4, "of six states two were kept at most"
+    alone = [answer for question in asked for answer in of_one.score([question])]
+    assert len(decoded) > 5, "of six states the newest alone was kept"
     assert [answer.values for answer in alone] == [answer.values for answer in together]
     scoring.score(asked)
     decoded.clear()
     assert [answer.values for answer in scoring.score(asked)] == [answer.values for answer in together]
     assert decoded == []
+
+
+def test_states_that_change_leave_their_place_in_the_bound(
+    live: Counting, states: States, decoded: list[bytes], tmp_path: Path, runner: asyncio.Runner
+) -> None:
+    question = ask("zoe", "coffee")
+    promote(tmp_path, tiny_model(plan().names))
+    fold = Fold(plan(), states, b"f" * 16)
+    bounded = Asked(scoring_of(models_of(tmp_path), live, Telemetry(), most_bytes=6_000), runner)
+    for number in range(40):
+        late = some_fact("purchase", "zoe", "coffee", NOON - 60 - number, 5_000_000, 1, f"late {number}")
+        fold.apply([Sourced(late, 0, number)])
+        bounded.score([question])
+    assert sum(map(len, decoded)) > 4 * 6_000
+    decoded.clear()
+    bounded.score([question])
+    assert decoded == [], "the states of one question take less than the bound"
 
 
 @pytest.mark.integration

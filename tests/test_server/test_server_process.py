@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -202,7 +203,9 @@ def _runs(pid: int) -> bool:
 
 def _listening(pid: int) -> set[str]:
     """Addresses on which a process listens, in the hexadecimal digits of /proc/net."""
-    descriptors = Path(f"/proc/{pid}/fd").iterdir()
-    own = {link for descriptor in descriptors if (link := str(descriptor.readlink())).startswith("socket:")}
+    own = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed since it was listed
+            own.add(str(descriptor.readlink()))
     rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
     return {row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in own}

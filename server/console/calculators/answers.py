@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from data.schema import Schema
+from data.units import span
 from server.console import formats
 from server.console.feature.words import FeatureWords, entity_words
-from server.console.formats import span
 
 __all__ = [
     "OTHERS",

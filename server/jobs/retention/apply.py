@@ -11,7 +11,7 @@ from data.clock import Clock, wall_clock
 from data.errors import EncoreError, UnavailableError
 from data.log.removal import Removed
 from data.log.retention import Retention
-from data.units import DAY_US, HOUR_US, from_micros
+from data.units import DAY_US, from_micros, span
 from events.kafka.topic_retention import TopicRetention
 from events.kafka.topics import dead_letter_topic
 from features.plan.plan import Plan
@@ -95,8 +95,8 @@ def refusal_of_log(kept_us: int, plans: list[Plan]) -> str:
         # A day of slack for late events and for clocks.
         if kept_us < reach_us + DAY_US:
             return (
-                f"the log is kept whole: ENCORE_RETENTION keeps {_words(kept_us)} of it, and {by} looks "
-                f"{_words(reach_us)} back; keep a day more than that"
+                f"the log is kept whole: ENCORE_RETENTION keeps {span(kept_us)} of it, and {by} looks "
+                f"{span(reach_us)} back; keep a day more than that"
             )
     return ""
 
@@ -123,7 +123,3 @@ def _set_letter_retention(settings: Settings, kept_us: int) -> bool:
         TopicRetention(settings.kafka_servers, settings.kafka_access),
     )
     return bool(topics.partitions(topic)) and topics.write(topic, kept_us)
-
-
-def _words(length_us: int) -> str:
-    return f"{length_us // DAY_US} days" if length_us >= DAY_US else f"{length_us // HOUR_US} hours"

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import streamlit as st
 
 from data.errors import EncoreError
-from data.units import DAY_US, to_micros
+from data.units import DAY_US, span, to_micros
 from model.evaluation.live import MIN_ROWS
 from model.registry.local_database import LocalDatabase, local_database
 from server.console import charts, formats
@@ -187,7 +187,7 @@ def live_words(question: Asking) -> str:
         least = MIN_ROWS
         return (
             f"{question.model}: {count} of its live predictions are kept, and {least} are needed; metrics exist "
-            f"{formats.span(question.horizon_us)} after the {least}th."
+            f"{span(question.horizon_us)} after the {least}th."
         )
     moment = formats.moment(to_micros(since))
     try:
@@ -195,7 +195,4 @@ def live_words(question: Asking) -> str:
     except EncoreError:
         days = 0.0
     when = f"in {days:.1f} days" if days > 0 else "at the next `encore evaluate-live`, if the event log reaches so far"
-    return (
-        f"{question.model}: live metrics exist from {moment} on ({when}), "
-        f"when {formats.span(question.horizon_us)} are over."
-    )
+    return f"{question.model}: live metrics exist from {moment} on ({when}), when {span(question.horizon_us)} are over."

@@ -144,6 +144,8 @@ def open_project(folder: Path) -> Project:
     """
     folder = folder.absolute()
     path = folder / PROJECT_FILE
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ConfigurationError(f"{path}: is not a file, and a project has one there")
     try:
         text = path.read_text("utf-8-sig")
         fields = tomllib.loads(text)

@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score
 
 from model.estimators.base import Estimator
 from model.examples.training_set import TrainingSet
-from model.training.tuning import Fold
+from model.training.tuning import Fold, sampled
 
 __all__ = ["group_falls"]
 
@@ -35,7 +35,7 @@ def group_falls(
         columns.setdefault(groups[name], []).append(place)
     falls: dict[str, list[float]] = {group: [] for group in columns}
     for fold in folds:
-        learn, later = (_sampled(side, random) for side in fold)
+        learn, later = (sampled(side, random, _MOST_ROWS) for side in fold)
         model, rows, labels = fit(learn), examples.rows[later], examples.labels[later]
         whole = average_precision_score(labels, model.score(rows))
         for group, places in columns.items():
@@ -44,7 +44,3 @@ def group_falls(
             fall = whole - average_precision_score(labels, model.score(shuffled))
             falls[group].append(float(fall / labels.mean()))
     return dict(sorted(falls.items(), key=lambda item: -sum(item[1])))
-
-
-def _sampled(places: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
-    return places if len(places) <= _MOST_ROWS else np.sort(random.choice(places, _MOST_ROWS, replace=False))

@@ -18,7 +18,7 @@ from model.estimators.base import Library
 from model.estimators.catalogue import CHOICE, ESTIMATORS, make_estimator
 from model.examples.training_set import TrainingSet
 
-__all__ = ["Fold", "compare_estimators", "cross_validate", "time_folds", "tune", "usable_folds"]
+__all__ = ["Fold", "compare_estimators", "cross_validate", "sampled", "time_folds", "tune", "usable_folds"]
 
 _FOLDS = 3
 _FIRST_SHARE = 0.4
@@ -60,8 +60,8 @@ def usable_folds(examples: TrainingSet, rows: NDArray[np.int64], horizon_us: int
     folds = []
     for start, end in pairwise(edges):
         fold = Fold(
-            _sampled(rows[times < start - gap], random),
-            _sampled(rows[(times >= start) & (times < end)], random),
+            sampled(rows[times < start - gap], random),
+            sampled(rows[(times >= start) & (times < end)], random),
         )
         if all(_usable(examples.labels[side]) for side in fold):
             folds.append(fold)
@@ -83,7 +83,7 @@ def cross_validate(
 def compare_estimators(examples: TrainingSet, folds: list[Fold], *, seed: int, progress: Progress) -> dict[str, float]:
     """Return `cross_validate` of each estimator in `CHOICE`, best first, on at most 10,000 examples per fold."""
     random = np.random.default_rng(seed)
-    sampled_folds = [Fold(*(_sampled(side, random, _MOST_ROWS_OF_CHOICE) for side in fold)) for fold in folds]
+    sampled_folds = [Fold(*(sampled(side, random, _MOST_ROWS_OF_CHOICE) for side in fold)) for fold in folds]
     values: dict[str, float] = {}
     for name in CHOICE:
         values[name] = cross_validate(examples, sampled_folds, name, {}, seed=seed)
@@ -129,7 +129,8 @@ def tune(
     return best
 
 
-def _sampled(places: NDArray[np.int64], random: np.random.Generator, most: int = _MOST_ROWS) -> NDArray[np.int64]:
+def sampled(places: NDArray[np.int64], random: np.random.Generator, most: int = _MOST_ROWS) -> NDArray[np.int64]:
+    """Return the indices, or where there are more, a random `most` of them, in ascending order."""
     return places if len(places) <= most else np.sort(random.choice(places, most, replace=False))
 
 

@@ -21,7 +21,7 @@ from server.api.asgi.callers import Callers
 from server.api.asgi.doors import Doors, refuse_open_doors
 from server.api.asgi.patient_http import PatientHttp
 from server.api.asgi.secret import secret_of
-from server.api.problems import problem
+from server.api.problems import problem, unauthenticated
 from server.meters.part import Meters, Part, exposed
 from server.process.server_process import require_free_port
 from server.settings import Settings
@@ -120,8 +120,7 @@ class _Guarded:
         if why := await self._callers.refusal(secret, "read"):
             if self._callers.known(secret) is not None and not await self._callers.refusal(secret, "score"):
                 return problem(403, why)
-            message = f"{why}, in the header X-API-Key or as Authorization: Bearer"
-            return problem(401, message, headers={"WWW-Authenticate": "Bearer"})
+            return unauthenticated(why)
         return None
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "problem",
     "refuse_unknown_query",
     "tell",
+    "unauthenticated",
 ]
 
 _log = logging.getLogger(__name__)
@@ -95,6 +96,12 @@ def problem(
     if errors is not None:
         content["errors"] = errors
     return JSONResponse(content, status, headers, _MEDIA)
+
+
+def unauthenticated(why: str) -> Response:
+    """Return the answer to who shows no key or token that is good, and where one goes."""
+    message = f"{why}, in the header X-API-Key or as Authorization: Bearer"
+    return problem(401, message, headers={"WWW-Authenticate": "Bearer"})
 
 
 def install_problems(app: FastAPI) -> None:

@@ -83,7 +83,7 @@ class Compose:
         name = self.parts()[service][0]["Name"]
         pid = self.engine.docker("inspect", "-f", "{{.State.Pid}}", name).strip()
         self.engine.inside("kill", "-9", pid)
-        poll_until(lambda: self.engine.docker("inspect", "-f", "{{.RestartCount}}", name).strip() != "0", 60)
+        poll_until(lambda: self.engine.docker("inspect", "-f", "{{.RestartCount}}", name).strip() != "0")
 
     def settled(self) -> dict[str, Any]:
         """Status once everything that was sent is folded, and every container is well."""
@@ -189,7 +189,7 @@ def test_prometheus_asks_every_part(compose: Compose) -> None:
 
 def test_three_workers_share_the_stream(compose: Compose) -> None:
     compose.up("--no-recreate", "--scale", "stream=3")
-    poll_until(lambda: sorted(len(worker["ends"]) for worker in compose.encore("status")["workers"]) == [1, 1, 2], 60)
+    poll_until(lambda: sorted(len(worker["ends"]) for worker in compose.encore("status")["workers"]) == [1, 1, 2])
 
 
 def test_nothing_is_lost_when_broker_store_and_worker_are_killed(compose: Compose) -> None:

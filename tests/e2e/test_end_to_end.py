@@ -130,16 +130,16 @@ def test_events_change_features_and_the_score(running: Running, tmp_path: Path) 
     assert 0 <= warm["confidence"] <= 1
     assert warm["confidence"] != cold["confidence"]
 
-    poll_until(lambda: (system.look().dead_letters or 0) >= letters_before + len(bad), deadline_s=30)
+    poll_until(lambda: (system.look().dead_letters or 0) >= letters_before + len(bad))
     # The topic's length is known at once, the kinds when the worker next speaks.
-    poll_until(lambda: {"malformed", "future"} <= set(system.look().rejected), deadline_s=30)
+    poll_until(lambda: {"malformed", "future"} <= set(system.look().rejected))
 
 
 def test_status_tells_of_live_traffic(running: Running) -> None:
     first = running.system.json("status")
     assert first["problems"] == []
     assert [worker["worker"] for worker in first["workers"]] == ["worker-1"]
-    poll_until(lambda: running.system.look().folded > first["folded"], deadline_s=30)
+    poll_until(lambda: running.system.look().folded > first["folded"])
 
 
 def test_an_id_is_a_text_whatever_it_looks_like(running: Running) -> None:
@@ -148,7 +148,7 @@ def test_an_id_is_a_text_whatever_it_looks_like(running: Running) -> None:
     shown = running.system.run("status")
     assert shown.returncode == 0, shown.stderr
     assert "[/x] × [bold]p" in shown.stdout
-    poll_until(lambda: "[/x] × [bold]p" in running.output.read_text(), deadline_s=30)
+    poll_until(lambda: "[/x] × [bold]p" in running.output.read_text())
 
 
 def test_nothing_is_made_beside_a_home_of_any_name(running: Running) -> None:

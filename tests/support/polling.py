@@ -9,7 +9,7 @@ __all__ = ["poll_until"]
 T = TypeVar("T")
 
 
-def poll_until(condition: Callable[[], T], deadline_s: float = 20.0, *, every_s: float = 0.02) -> T:
+def poll_until(condition: Callable[[], T], deadline_s: float = 60.0, *, every_s: float = 0.02) -> T:
     """The first true value of `condition()`; AssertionError, naming the last value, after `deadline_s` seconds."""
     deadline = time.monotonic() + deadline_s
     while True:

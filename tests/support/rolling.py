@@ -158,7 +158,7 @@ def live(settings: Settings, *, workers: int = 1, kept: bool = False) -> Iterato
         with in_background(system.ask), _workers(settings, workers):
             with in_background(system.send):
                 yield system
-            poll_until(lambda: system.views() == begun + system.sent, 60)
+            poll_until(lambda: system.views() == begun + system.sent)
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def broker(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """The embedded broker, started."""
     with KafkaBroker(free_port(), tmp_path_factory.mktemp("broker"), jars=kafka_jars) as running:
         ensure_topics(running.servers, "warm-up")
-        poll_until(lambda: _takes_a_commit(running.servers), 30)
+        poll_until(lambda: _takes_a_commit(running.servers))
         yield running
 
 

@@ -94,7 +94,7 @@ class System:
         return pa.concat_tables(tables) if tables else pa.table({"event_id": pa.array([], pa.string())})
 
     def await_logged(self, rows: int) -> pa.Table:
-        poll_until(lambda: self.logged().num_rows >= rows, 60)
+        poll_until(lambda: self.logged().num_rows >= rows)
         return self.logged()
 
     def committed(self) -> int:

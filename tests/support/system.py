@@ -110,7 +110,7 @@ class System:
     def get(self, path: str) -> tuple[int, Any]:
         """Status and JSON of a GET to the API; 0 and the reason where nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.api_port}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.api_port}{path}", timeout=60) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:

@@ -60,7 +60,7 @@ def tls_before(store: Store, certificate: tuple[Path, Path]) -> Iterator[int]:
     stop: list[asyncio.Event] = []
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
     thread.start()
-    assert started.wait(10)
+    assert started.wait(60)
     try:
         yield port
     finally:

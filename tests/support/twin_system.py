@@ -88,7 +88,7 @@ class TwinSystem:
         return pa.concat_tables(tables)["event_id"].to_pylist() if tables else []
 
     def await_logged(self, rows: int) -> None:
-        poll_until(lambda: len(self.logged()) >= rows, 60)
+        poll_until(lambda: len(self.logged()) >= rows)
 
     def committed(self) -> int:
         return sum(offset for offset, _ in self.topic.committed(GROUP).values())

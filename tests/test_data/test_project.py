@@ -1,5 +1,6 @@
 """A project's folder: what it declares, and one clear line for what is wrong in it."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -75,6 +76,10 @@ def test_a_wrong_encore_toml_is_told_in_a_line(files: dict[str, str], told: str,
 def test_what_is_no_project_or_not_whole_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"no encore\.toml; `encore init nothing` makes one"):
         open_project(tmp_path / "nothing")
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "encore.toml")
+    with pytest.raises(ConfigurationError, match=r"encore\.toml: is not a file"):
+        open_project(tmp_path / "pipe")
     (make(tmp_path) / "targets.py").unlink()
     with pytest.raises(ConfigurationError, match=r"targets\.py: is not there"):
         open_project(tmp_path)

@@ -95,7 +95,7 @@ def test_a_broker_that_is_gone_is_not_waited_for(protocol: GroupProtocol, kafka_
                 with pytest.raises(UnavailableError):
                     ask()
             assert one.consumer.progress().keys() == EVERY
-    assert time.monotonic() - died_s < 25
+    assert time.monotonic() - died_s < 60
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the threads of this process are counted in /proc")
@@ -111,6 +111,6 @@ def test_what_was_opened_in_vain_leaves_nothing_behind() -> None:
     try:
         for _ in range(5):
             Consumer(options).close()
-        poll_until(lambda: threads() <= before + 2, 20)
+        poll_until(lambda: threads() <= before + 2)
     finally:
         gc.enable()

@@ -147,7 +147,7 @@ def test_the_log_is_made_whole_for_whoever_makes_the_states(stream: EditionStrea
     OnlineStates(stream.client).clear()
     session = stream.begin()
     poll_until(lambda: session.turn(RUN) and bool(stream.told), 30, every_s=0)
-    poll_until(lambda: not stream.event_log.holes(), 30)
+    poll_until(lambda: not stream.event_log.holes())
     stream.rebuild()
     assert stream.folded() == 20
     session.__exit__()

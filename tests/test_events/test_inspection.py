@@ -30,7 +30,7 @@ def filled(kafka_servers: str, topic: str) -> str:
         partition = 1 if number < 10 else 2
         headers = [("kind", b"odd")] if number % 2 else []
         sent = producer.send(topic, f"value-{number}".encode(), b"key", headers, partition, 1_000 * (number + 1))
-        sent.get(timeout=10)  # one batch each: the embedded broker names as the end the start of its last batch
+        sent.get(timeout=60)  # one batch each: the embedded broker names as the end the start of its last batch
     producer.close()
     reader = KafkaConsumer(bootstrap_servers=kafka_servers, group_id=f"{topic}-readers", enable_auto_commit=False)
     reader.assign([TopicPartition(topic, 1)])

@@ -121,13 +121,13 @@ def test_a_broker_that_was_away_for_long_gets_predictions_again(
         sink.start()
         try:
             sink.offer([1])
-            poll_until(lambda: sink.counts().sent == 1, 60)
+            poll_until(lambda: sink.counts().sent == 1)
             broker.kill()
             sink.offer([2])
-            poll_until(lambda: sink.counts().dropped == 1 and "not ready" in sink.counts().error, 60)
+            poll_until(lambda: sink.counts().dropped == 1 and "not ready" in sink.counts().error)
             broker.start()
             sink.offer([3])
-            poll_until(lambda: sink.counts().sent == 2, 60)
+            poll_until(lambda: sink.counts().sent == 2)
         finally:
             sink.close()
         found = [decode_prediction(record.value) for record in read_topic(broker.servers, "p")]

@@ -92,7 +92,7 @@ def test_each_event_is_passed_on_once_however_often_the_relay_dies(relay: Any, b
             relay(dies_after).run(threading.Event())
     last = relay()
     with in_background(last.run):
-        poll_until(lambda: len(committed(broker.servers, topic)) >= 2_000, 60)
+        poll_until(lambda: len(committed(broker.servers, topic)) >= 2_000)
     found = committed(broker.servers, topic)
     assert sorted(json.loads(one.value)["event_id"] for one in found) == sorted(f"e{n}" for n in range(2_000))
     assert all(one.key == json.loads(one.value)["user_id"].encode() for one in found)
@@ -106,7 +106,7 @@ def test_what_is_no_event_becomes_a_dead_letter(relay: Any, broker: KafkaBroker,
     send(broker.servers, f"{topic}-orders", [order(1), b"{", large, order(2)])
     running = relay()
     with in_background(running.run):
-        poll_until(lambda: running.passed.messages == 4, 60)
+        poll_until(lambda: running.passed.messages == 4)
     assert (running.passed.events, running.passed.letters) == (2, 2)
     letters = {one.partition: one for one in read_topic(broker.servers, dead_letter_topic(topic))}
     told = [dict(one.headers) for one in read_topic(broker.servers, dead_letter_topic(topic))]
@@ -127,7 +127,7 @@ def test_a_batch_that_cannot_be_unpacked_is_passed_by(relay: Any, broker: KafkaB
     send(broker.servers, f"{topic}-orders", [order(number) for number in range(9)])
     running = relay()
     with in_background(running.run):
-        poll_until(lambda: running.passed.messages == 10, 60)
+        poll_until(lambda: running.passed.messages == 10)
     assert (running.passed.events, running.passed.letters) == (9, 1)
     (letter,) = read_topic(broker.servers, dead_letter_topic(topic))
     assert dict(letter.headers)["kind"] == b"unreadable"
@@ -135,7 +135,7 @@ def test_a_batch_that_cannot_be_unpacked_is_passed_by(relay: Any, broker: KafkaB
     again = relay()  # where the first one ended: behind it
     send(broker.servers, f"{topic}-orders", [order(number) for number in range(9, 12)])
     with in_background(again.run):
-        poll_until(lambda: again.passed.messages == 3, 60)
+        poll_until(lambda: again.passed.messages == 3)
     assert again.passed.letters == 0
 
 
@@ -157,7 +157,7 @@ def test_the_command_reads_its_mapping_and_settings(
     producer.send(source, order(1))
     producer.close()
     try:
-        poll_until(lambda: committed(broker.servers, "translated-events"), 60)
+        poll_until(lambda: committed(broker.servers, "translated-events"))
     finally:
         stop.set()
         thread.join(60)

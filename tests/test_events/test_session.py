@@ -167,7 +167,7 @@ def test_of_new_partitions_little_is_read_before_it_is_committed(system: TwinSys
     system.produce(shop(1_200))
     member = Noted(system.topic, GROUP)
     with system.running(member=member, flush_s=1.0):
-        poll_until(lambda: sum(counts(system)) == 1_200, 60)
+        poll_until(lambda: sum(counts(system)) == 1_200)
     first = member.done.index("commit")
     assert 0 < sum(int(read) for read in member.done[:first]) <= 500, member.done
     assert sum(int(read) for read in member.done if read != "commit") == 1_200

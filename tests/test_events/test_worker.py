@@ -173,7 +173,7 @@ def test_what_is_no_event_becomes_a_dead_letter_and_nothing_stops(system: System
     system.produce([good])
     with system.running():
         table = system.await_logged(1)
-        letters = poll_until(lambda: found if len(found := system.letters()) >= len(bad) - 1 else [], 60)
+        letters = poll_until(lambda: found if len(found := system.letters()) >= len(bad) - 1 else [])
         (status,) = poll_until(lambda: [s for s in system.beats() if s.received == len(bad)])
     assert table["event_id"].to_pylist() == ["good"]
     assert system.values("user", "u")["user_view_count"] == 1
@@ -307,7 +307,7 @@ def test_two_workers_share_the_partitions(system: System) -> None:
     with ExitStack() as stack:
         stack.enter_context(system.running("a"))
         system.produce(some(0))
-        poll_until(lambda: folded() == 40, 60)
+        poll_until(lambda: folded() == 40)
         with system.running("b"):
             system.produce(some(1))
 
@@ -319,9 +319,9 @@ def test_two_workers_share_the_partitions(system: System) -> None:
             rounds = iter(range(2, 10_000))
             poll_until(shared, 60, every_s=0.3)
             extra = next(rounds) - 2
-            poll_until(lambda: folded() == 80 + 4 * extra, 60)
+            poll_until(lambda: folded() == 80 + 4 * extra)
         system.produce(some(8_000))
-        poll_until(lambda: folded() == 120 + 4 * extra, 60)
+        poll_until(lambda: folded() == 120 + 4 * extra)
         system.await_logged(120 + 4 * extra)
     table = system.logged()
     assert table.num_rows == len(set(table["event_id"].to_pylist())) == 120 + 4 * extra
@@ -333,10 +333,10 @@ def test_a_worker_commits_what_it_hands_over(system: System) -> None:
     """Nothing is committed by time here: what is committed, the first worker did when its partitions left."""
     system.produce(shop(40))
     with system.running("a", flush_s=3600.0):
-        poll_until(lambda: sum(counts(system)) == 40, 60)
+        poll_until(lambda: sum(counts(system)) == 40)
         assert system.committed() == 0
         with system.running("b", flush_s=3600.0):
-            poll_until(lambda: system.committed() == 40, 60)
+            poll_until(lambda: system.committed() == 40)
             assert system.logged().num_rows == 40
 
 
@@ -367,14 +367,14 @@ def test_a_topic_made_anew_begins_anew(system: System) -> None:
     """The new topic's offsets are those of the old one: events at them count all the same, each once."""
     system.produce(shop(20))
     with system.running(flush_s=3600.0, check_s=0.2):
-        poll_until(lambda: sum(counts(system)) == 20, 60)
+        poll_until(lambda: sum(counts(system)) == 20)
         admin = KafkaAdminClient(bootstrap_servers=system.servers)
         admin.delete_topics([system.topic])
         poll_until(lambda: not _exists(admin, system.topic))
         ensure_topics(system.servers, system.topic)
         admin.close()
         system.produce(shop(20, first=20))
-        poll_until(lambda: sum(counts(system)) == 40, 60)
+        poll_until(lambda: sum(counts(system)) == 40)
     table = system.logged()
     assert sorted(table["event_id"].to_pylist()) == sorted(event.event_id for event in shop(40))
     assert len(set(table["source"].to_pylist())) == 2
@@ -385,12 +385,12 @@ def test_a_topic_made_anew_begins_anew(system: System) -> None:
 def test_a_worker_whose_name_is_taken_goes_on_under_another(system: System, caplog: pytest.LogCaptureFixture) -> None:
     system.produce(shop(20))
     with system.running("w"):
-        poll_until(lambda: sum(counts(system)) == 20, 60)
+        poll_until(lambda: sum(counts(system)) == 20)
         with system.running("w"):
-            poll_until(lambda: len({beat.worker for beat in system.beats() if beat.lag}) == 2, 60)
+            poll_until(lambda: len({beat.worker for beat in system.beats() if beat.lag}) == 2)
             assert "another worker is named w" in caplog.text
             system.produce(shop(20, first=20))
-            poll_until(lambda: sum(counts(system)) == 40, 60)
+            poll_until(lambda: sum(counts(system)) == 40)
     assert system.logged().num_rows == 40
 
 
@@ -398,12 +398,12 @@ def test_a_worker_whose_name_is_taken_goes_on_under_another(system: System, capl
 def test_partitions_that_come_later_are_read(system: System) -> None:
     system.produce(shop(20))
     with system.running():
-        poll_until(lambda: sum(counts(system)) == 20, 60)
+        poll_until(lambda: sum(counts(system)) == 20)
         admin = KafkaAdminClient(bootstrap_servers=system.servers)
         admin.create_partitions({system.topic: NewPartitions(8)})
         admin.close()
         system.produce(shop(40, first=20))
-        poll_until(lambda: sum(counts(system)) == 60, 60)
+        poll_until(lambda: sum(counts(system)) == 60)
     assert max(system.logged()["partition"].to_pylist()) > 3
 
 
@@ -418,7 +418,7 @@ def test_what_kafka_dropped_is_folded_from_the_log_or_named(system: System, tmp_
     events = [act(Act("view", "u", f"p{n}", n * HOUR_US), f"e{n}") for n in range(30)]
     system.produce(events)
     with system.running():
-        poll_until(lambda: system.committed() == 30, 60)
+        poll_until(lambda: system.committed() == 30)
     (file,) = system.log.files()
     place = TopicPartition(system.topic, file.segment.partition)
     admin = KafkaAdminClient(bootstrap_servers=system.servers)
@@ -429,7 +429,7 @@ def test_what_kafka_dropped_is_folded_from_the_log_or_named(system: System, tmp_
         system.client.flushall()
         system.log = log
         with system.running():
-            poll_until(lambda: system.committed() == 30, 60)
+            poll_until(lambda: system.committed() == 30)
             poll_until(lambda lost=lost: [beat.lost for beat in system.beats()] == [lost])  # type: ignore[misc]
             assert system.values("user", "u")["user_view_count"] == 25 - lost
     admin.close()
@@ -440,12 +440,12 @@ def test_a_file_of_the_log_that_is_lost_is_read_again_from_kafka(system: System)
     system.produce(shop(40))
     system.send([(b"u", b"no event")] * 3)
     with system.running():
-        poll_until(lambda: system.committed() == 43, 60)
+        poll_until(lambda: system.committed() == 43)
     before = system.logged()
     lost = max(system.log.files(), key=lambda file: file.segment.stop - file.segment.first)
     lost.path.unlink()
     with system.running("next"):
-        poll_until(lambda: not system.log.holes(), 60)
+        poll_until(lambda: not system.log.holes())
         system.await_logged(40)
     assert sorted(system.logged()["event_id"].to_pylist()) == sorted(before["event_id"].to_pylist())
     assert len(system.letters()) == 3
@@ -460,7 +460,7 @@ def test_what_nobody_read_is_noted_as_lost_and_the_log_stays_whole(system: Syste
     admin.delete_records({TopicPartition(system.topic, partition): 20})
     admin.close()
     with system.running():
-        poll_until(lambda: system.committed() == 30, 60)
+        poll_until(lambda: system.committed() == 30)
     assert system.logged().num_rows == 10
     assert system.log.holes() == []
 
@@ -471,7 +471,7 @@ def test_the_worker_joins_the_small_files_of_its_partitions(system: System) -> N
         for number in range(20):
             system.produce([act(Act("view", "u", "p", number * HOUR_US), f"e{number}")])
             system.await_logged(number + 1)
-        poll_until(lambda: len(system.log.files()) < 16, 60)
+        poll_until(lambda: len(system.log.files()) < 16)
     assert sorted(system.logged()["event_id"].to_pylist()) == sorted(f"e{n}" for n in range(20))
 
 
@@ -488,18 +488,18 @@ def test_a_group_of_another_home_is_refused_by_name(system: System) -> None:
     system.owner = theirs
     system.produce([act(Act("view", "u", "p", 0), "e0")])
     with system.running("a"):
-        poll_until(lambda: system.committed() == 1, 60)
+        poll_until(lambda: system.committed() == 1)
         system.owner = ours
         with pytest.raises(ConfigurationError, match=r"for the home /srv/their home, .* set ENCORE_PROJECT to another"):
             system.worker("b").run(threading.Event())
         system.owner = theirs  # another worker of theirs, or their home moved
         with system.running("c"):
             system.produce(shop(20, first=1))
-            poll_until(lambda: system.committed() == 21, 60)
+            poll_until(lambda: system.committed() == 21)
     system.owner = None  # an older Encore's
     with system.running("d"):
         system.produce(shop(20, first=21))
-        poll_until(lambda: system.committed() == 41, 60)
+        poll_until(lambda: system.committed() == 41)
 
 
 def _exists(admin: KafkaAdminClient, topic: str) -> bool:

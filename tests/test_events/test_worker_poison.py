@@ -68,12 +68,12 @@ def test_damaged_states_end_no_worker_and_are_made_anew(system: System, damage: 
                 system.client.set(name, b"x")
         system.produce(shop(60, first=60))
         system.await_logged(120)
-        poll_until(lambda: sum(beat.set_aside for beat in system.beats()) >= 3, 30)
-        poll_until(lambda: not system.states.aside.look(), 60)
-        poll_until(lambda: all(system.client.type(name) == b"hash" for name in names), 60)
+        poll_until(lambda: sum(beat.set_aside for beat in system.beats()) >= 3)
+        poll_until(lambda: not system.states.aside.look())
+        poll_until(lambda: all(system.client.type(name) == b"hash" for name in names))
         system.produce(shop(30, first=120))
         system.await_logged(150)
-        poll_until(lambda: system.committed() == 150, 30)
+        poll_until(lambda: system.committed() == 150)
     assert views(system) == 15
     assert system.values("product", "p1")["product_distinct_buyers"] == 5
     pair = system.values("user_product", "p1", "ü1")
@@ -96,8 +96,8 @@ def test_a_batch_that_cannot_be_unpacked_is_passed_by(system: System) -> None:
     system.produce(shop(20))
     with system.running():
         system.await_logged(20)
-        poll_until(lambda: system.committed() == 23, 60)
-        letters = poll_until(lambda: found if len(found := system.letters()) >= 1 else None, 30)
+        poll_until(lambda: system.committed() == 23)
+        letters = poll_until(lambda: found if len(found := system.letters()) >= 1 else None)
     told = [dict(letter.headers) for letter in letters or []]
     (unreadable,) = [headers for headers in told if headers["kind"] == b"unreadable"]
     assert unreadable["partition"] == b"1"
@@ -107,7 +107,7 @@ def test_a_batch_that_cannot_be_unpacked_is_passed_by(system: System) -> None:
         file.path.unlink()
     source = topic_source(topic_id(system.servers, system.topic))
     with system.running():
-        poll_until(lambda: sum(len(some) for n in range(4) for some in system.log.covered(source, n)) == 23, 60)
+        poll_until(lambda: sum(len(some) for n in range(4) for some in system.log.covered(source, n)) == 23)
     assert system.logged().num_rows == 20
     options = ConsumerOptions(servers=system.servers, topic=system.topic, group="none")
     read = [message for messages in read_offsets(options, 1, range(2**62)) for message in messages]
@@ -128,7 +128,7 @@ def test_a_message_that_unpacks_to_a_thousand_times_as_much_is_cut(system: Syste
     # Letters wait for the log: until then a worker has no more of the message than the letter.
     with system.running(flush_s=600.0, flush_rows=23):
         system.await_logged(20)
-        poll_until(lambda: system.committed() == 23, 60)
+        poll_until(lambda: system.committed() == 23)
     told = [(letter.value, dict(letter.headers)) for letter in system.letters()]
     ((kept, headers),) = [letter for letter in told if letter[1]["kind"] == b"too_large"]
     assert (kept, headers["partition"], headers["offset"]) == (b"0" * 1024, b"1", b"1")
@@ -169,7 +169,7 @@ def test_nothing_is_folded_onto_a_store_that_forgets(own: System) -> None:
         own.await_logged(60)
         own.client.flushall()
         own.produce(shop(20, first=60))
-        poll_until(lambda: any("has forgotten" in beat.waiting for beat in own.beats()), 30)
+        poll_until(lambda: any("has forgotten" in beat.waiting for beat in own.beats()))
         assert own.client.keys("*p1*") == []
         assert own.committed() == 60
         with DuckDBEngine(own.log, threads=1) as engine:
@@ -191,7 +191,7 @@ def test_a_worker_does_not_begin_on_a_store_that_lacks_the_log(own: System) -> N
     own.produce(shop(20, first=20))
     states = OnlineStates(Redis(**own.client.connection_pool.connection_kwargs), guarded=True)
     with own.running(states=states):
-        poll_until(lambda: any("has forgotten" in beat.waiting for beat in own.beats()), 30)
+        poll_until(lambda: any("has forgotten" in beat.waiting for beat in own.beats()))
         assert own.states.counts() == {"user": 0, "product": 0, "user_product": 0, "category": 0, "user_category": 0}
     assert own.committed() == 20
 
@@ -217,7 +217,7 @@ def test_a_worker_that_cannot_go_on_says_so(own: System, monkeypatch: pytest.Mon
 
     own.produce(shop(40))
     with own.running(flush_rows=10):
-        poll_until(lambda: any("No space left" in one for one in problems()), 30)
+        poll_until(lambda: any("No space left" in one for one in problems()))
         full.clear()
-        poll_until(lambda: own.committed() == 40, 30)
-        poll_until(lambda: problems() == [], 30)
+        poll_until(lambda: own.committed() == 40)
+        poll_until(lambda: problems() == [])

@@ -93,7 +93,7 @@ def test_a_state_that_left_is_as_if_it_had_never_been(
     states.note_event(max(one.event.timestamp_us for one in placed))
     assert 0 < redis_client.pttl(redis_key(EntityKey("user", ("u1",)))) <= 1_000
     assert redis_client.pttl(redis_key(EntityKey("product", ("p1",)))) == -1, "it stays"
-    poll_until(lambda: states.counts()["user"] == 0, 30)
+    poll_until(lambda: states.counts()["user"] == 0)
     assert states.counts()["product"] == 3
     look = states.inventory.look()
     assert (look.problems(), look.doubtful) == ([], ())

@@ -49,7 +49,7 @@ def cluster(running: RedisCluster) -> RedisCluster:
     for node in running.nodes:
         if not node.alive:
             node.start()
-    poll_until(running.is_whole, 60)
+    poll_until(running.is_whole)
     return running
 
 
@@ -105,7 +105,7 @@ def fail_over(cluster: RedisCluster, primary: Node) -> Node:
     """Kill a primary; the replica that took over."""
     [replica] = cluster.replicas_of(primary)
     primary.kill()
-    poll_until(lambda: replica in cluster.primaries(), 30)
+    poll_until(lambda: replica in cluster.primaries())
     return replica
 
 
@@ -117,7 +117,7 @@ def begin_anew(replication: Replication) -> None:
             return False
         return True
 
-    poll_until(began, 30)
+    poll_until(began)
 
 
 @pytest.mark.parametrize("replicas", [None, 1])
@@ -173,8 +173,8 @@ def test_a_write_that_a_failover_forgot_is_not_confirmed(cluster: RedisCluster, 
     write(client, "forgotten")
     old.kill()
     go_on()
-    poll_until(lambda: replica in cluster.primaries(), 30)
-    poll_until(lambda: _answers(client), 30)
+    poll_until(lambda: replica in cluster.primaries())
+    poll_until(lambda: _answers(client))
     assert "before" in {client.get(key).decode() for key in KEYS}
 
     for _ in range(2):  # also when asked again
@@ -189,7 +189,7 @@ def test_a_write_that_a_failover_forgot_is_not_confirmed(cluster: RedisCluster, 
     with pytest.raises(NotReplicatedError):
         replication.confirm()
     old.start()
-    poll_until(cluster.is_whole, 60)
+    poll_until(cluster.is_whole)
     replication.confirm()
     assert {client.get(key) for key in KEYS} == {b"again"}
 
@@ -205,7 +205,7 @@ def test_a_dead_primary_is_unavailable_and_then_failed_over_though_nobody_writes
     old.kill()
     with pytest.raises(UnavailableError, match="does not answer"):
         replication.confirm()
-    poll_until(lambda: replica in cluster.primaries(), 30)
+    poll_until(lambda: replica in cluster.primaries())
 
     def failed_over() -> bool:
         try:
@@ -216,7 +216,7 @@ def test_a_dead_primary_is_unavailable_and_then_failed_over_though_nobody_writes
             return False
         raise AssertionError("confirmed")
 
-    poll_until(failed_over, 30)
+    poll_until(failed_over)
 
 
 def test_a_worker_that_comes_while_a_primary_has_no_replica_waits(cluster: RedisCluster) -> None:
@@ -236,10 +236,10 @@ def test_two_failovers_back_to_the_first_primary_are_seen(cluster: RedisCluster,
     first = cluster.primaries()[0]
     [second] = cluster.replicas_of(first)
     for new in (second, first):
-        poll_until(cluster.is_whole, 30)
+        poll_until(cluster.is_whole)
         Redis(port=new.port).execute_command("CLUSTER FAILOVER")
         poll_until(lambda new=new: new in cluster.primaries(), 30)  # type: ignore[misc]
-    poll_until(cluster.is_whole, 30)
+    poll_until(cluster.is_whole)
     with pytest.raises(FailedOverError):
         replication.confirm()
 
@@ -260,11 +260,11 @@ def test_states_are_written_though_their_primary_was_replaced(cluster: RedisClus
     old = cluster.primaries()[0]
     [new] = cluster.replicas_of(old)
     Redis(port=new.port).execute_command("CLUSTER FAILOVER")
-    poll_until(lambda: new in cluster.primaries(), 30)
+    poll_until(lambda: new in cluster.primaries())
     write_states(2)  # the client learns that they have moved
-    poll_until(cluster.is_whole, 30)
+    poll_until(cluster.is_whole)
     new.kill()
-    poll_until(lambda: old in cluster.primaries(), 30)
+    poll_until(lambda: old in cluster.primaries())
     write_states(3)  # and that nobody answers there
 
 
@@ -290,7 +290,7 @@ def test_slots_may_move_between_primaries(cluster: RedisCluster, client: Any) ->
             giver.execute_command("MIGRATE", "127.0.0.1", port, "", 0, 5_000, "KEYS", *keys)
         for one in (taker, giver):
             one.execute_command("CLUSTER", "SETSLOT", slot, "NODE", target)
-    poll_until(lambda: len(cluster.primaries()) == 3, 30)
+    poll_until(lambda: len(cluster.primaries()) == 3)
 
     def confirmed() -> bool:
         write(client, "moved")
@@ -300,7 +300,7 @@ def test_slots_may_move_between_primaries(cluster: RedisCluster, client: Any) ->
             return False
         return True
 
-    poll_until(confirmed, 5)
+    poll_until(confirmed)
 
 
 def test_a_restarted_primary_of_a_cluster_may_have_forgotten(cluster: RedisCluster, client: Any) -> None:
@@ -310,7 +310,7 @@ def test_a_restarted_primary_of_a_cluster_may_have_forgotten(cluster: RedisClust
     node = cluster.primaries()[1]
     node.kill()
     node.start()
-    poll_until(cluster.is_whole, 30)
+    poll_until(cluster.is_whole)
     with pytest.raises(UnavailableError) as raised:
         replication.confirm()
     if not isinstance(raised.value, FailedOverError):  # the first answer was that the connection is gone

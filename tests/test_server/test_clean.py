@@ -114,7 +114,7 @@ def test_whatever_runs_keeps_the_home(
     redis = {} if command == ("infra",) else {"REDIS_PORT": str(settings.redis_port)}
     child = system.start(*command, output=tmp_path / "output.log", **redis)
     try:
-        poll_until(lambda: bool(processes_in(settings)), 60)
+        poll_until(lambda: bool(processes_in(settings)))
         refused = system.run("clean", "--yes", REDIS_PORT=str(settings.redis_port))
         assert refused.returncode == 2
         assert f"is in use by encore {command[0]} (process {child.pid})" in refused.stderr

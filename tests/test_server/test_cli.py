@@ -183,7 +183,7 @@ def test_an_interruption_is_no_traceback_whatever_a_library_makes_of_it() -> Non
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "asking\n"
-            poll_until(lambda: _interrupted(process), 60)
+            poll_until(lambda: _interrupted(process))
         finally:
             process.kill()
         assert process.stderr is not None

@@ -60,7 +60,7 @@ def test_one_that_others_can_do_without_is_started_again(
         return len(said) >= times
 
     try:
-        poll_until(lambda: told(3), 60)
+        poll_until(lambda: told(3))
     finally:
         kept.stop()
     assert said[0].startswith("helper ended by itself (exit code 2): encore: ")

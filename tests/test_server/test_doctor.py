@@ -74,7 +74,7 @@ def running(
     with ExitStack() as stack:
         stack.enter_context(in_background(partial(run_worker, settings, name="w")))
         monkeypatch.setenv("API_PORT", str(stack.enter_context(served(create_app(settings, model_check_s=60)))))
-        poll_until(lambda: by_name(list(look_at_stream(read_settings())))["stream"].level == "ok", 60)
+        poll_until(lambda: by_name(list(look_at_stream(read_settings())))["stream"].level == "ok")
         yield read_settings()
 
 

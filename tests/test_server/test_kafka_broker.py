@@ -29,7 +29,7 @@ IMPATIENT = {"delivery_timeout_ms": 4_000, "request_timeout_ms": 2_000, "max_blo
 def send(servers: str, topic: str, *values: bytes) -> None:
     producer = KafkaProducer(bootstrap_servers=servers, acks="all")
     for value in values:
-        producer.send(topic, value, b"key").get(timeout=10)
+        producer.send(topic, value, b"key").get(timeout=60)
     producer.close()
 
 

@@ -38,7 +38,7 @@ def test_it_goes_on_without_the_leader(cluster: KafkaCluster) -> None:
         assert [record.value for record in read_topic(servers, "t")] == [b"before", b"while it is away"]
         assert partition(admin, "t")["leader_id"] != before["leader_id"]
         cluster.start()
-        poll_until(lambda: len(partition(admin, "t")["isr_nodes"]) == 3, 60)
+        poll_until(lambda: len(partition(admin, "t")["isr_nodes"]) == 3)
     finally:
         producer.close()
         admin.close()

@@ -209,10 +209,10 @@ def test_other_machines_come_with_keys_only_and_a_port_is_the_firsts(
     with part_served(settings, "ENCORE_STREAM_PORT", port, part):
         with part_served(settings, "ENCORE_STREAM_PORT", port, StreamMeters()):
             assert "ENCORE_STREAM_PORT" in caplog.text
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60) as answer:
             assert json.load(answer)["status"] == "ok"
     with pytest.raises(urllib.error.URLError):
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10)
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60)
     with part_served(settings, "ENCORE_STREAM_PORT", port, part):
         pass  # it is free again
     with part_served(settings, "ENCORE_STREAM_PORT", 0, part):

@@ -147,8 +147,8 @@ def test_a_person_is_forgotten_while_everything_runs(filled: Settings, redis_cli
     with worker(settings):
         send(settings, events(60, 60), b"no event", b'{"user_id": "ben"}')
         send(settings, [], b"still none")
-        poll_until(lambda: folded(settings, redis_client) >= 60, 60)
-        poll_until(lambda: len(letters_of(settings)) == 3, 60)
+        poll_until(lambda: folded(settings, redis_client) >= 60)
+        poll_until(lambda: len(letters_of(settings)) == 3)
         before = export_person(settings, PERSON)
         assert len(before["events"]) >= 20
         assert len(before["predictions"]) == 10
@@ -156,9 +156,9 @@ def test_a_person_is_forgotten_while_everything_runs(filled: Settings, redis_cli
         receipt = forget(settings, PERSON, quiet)
         # They come again, and others go on.
         send(settings, events(30, 120), b"again no event")
-        poll_until(lambda: folded(settings, redis_client) >= 80, 60)
-        poll_until(lambda: sum(one.suppressed for one in beats(settings, redis_client)) == 11, 60)
-        poll_until(lambda: len(set(logged(settings))) == 100, 60)
+        poll_until(lambda: folded(settings, redis_client) >= 80)
+        poll_until(lambda: sum(one.suppressed for one in beats(settings, redis_client)) == 11)
+        poll_until(lambda: len(set(logged(settings))) == 100)
     assert receipt.known
     assert receipt.person == {"user_id": THEM}
     assert (receipt.predictions, receipt.dead_letters) == (10, 3)

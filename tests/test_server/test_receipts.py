@@ -227,12 +227,12 @@ def test_answers_of_a_live_system_are_the_same_after_all_that_changed(
     settings = made(tmp_path / "home", store.port, broker.servers)
     wider = changed(settings, tmp_path / "shop")
     with live(settings, kept=True) as system:
-        poll_until(lambda: system.sent > 50 and system.answers > 20, 60)
+        poll_until(lambda: system.sent > 50 and system.answers > 20)
         done = roll_out(wider, quiet)
         promote(settings.home, tiny_model(plan().names, 1))
-        poll_until(lambda: system.plans[-1:] == [done.after], 20)
+        poll_until(lambda: system.plans[-1:] == [done.after])
         count = system.answers
-        poll_until(lambda: system.answers > count + 20, 60)
+        poll_until(lambda: system.answers > count + 20)
     finish_rollout(wider, quiet)
     rebuild(wider, quiet)
     assert (system.cold, system.failed) == (0, [])
@@ -241,7 +241,7 @@ def test_answers_of_a_live_system_are_the_same_after_all_that_changed(
         keep_new(wider, quiet)
         return {one.id for one in newest_answers(wider, 10_000)} >= set(system.ids)
 
-    poll_until(are_kept, 30)
+    poll_until(are_kept)
     answers = find_answers(wider, system.ids, quiet)
     assert {one.receipt.plan for one in answers if one.receipt} == {plan().hash, done.after}
     assert len({one.model for one in answers}) == 2

@@ -153,8 +153,8 @@ def test_three_machines_share_kafka_redis_and_a_bucket(
     beats = Heartbeats(redis_client, streaming.project)
     with worker(streaming):
         send(streaming, events(60, 60))
-        poll_until(lambda: sum(one.folded for one in beats.all()) >= 60, 60)
-        poll_until(lambda: open_log(serving).count() == 120, 60)
+        poll_until(lambda: sum(one.folded for one in beats.all()) >= 60)
+        poll_until(lambda: open_log(serving).count() == 120)
         for one in machines:
             assert not one.log.exists(), "nothing of the log is in a home"
             assert read_identity(log_storage(one)) == read_identity(log_storage(streaming))
@@ -171,8 +171,8 @@ def test_three_machines_share_kafka_redis_and_a_bucket(
         receipt = forget(serving, Person("user_id", THEM), quiet)
         assert receipt.events == 40
         send(streaming, events(30, 120))
-        poll_until(lambda: sum(one.suppressed for one in beats.all()) == 10, 60)
-        poll_until(lambda: open_log(training).count() == 100, 60)
+        poll_until(lambda: sum(one.suppressed for one in beats.all()) == 10)
+        poll_until(lambda: open_log(training).count() == 100)
     assert places_of(THEM, redis_client, in_folder(training, tmp_path / "after").storage.path("")) == []
     assert places_of(THEM, redis_client, training.copies, streaming.copies) == [], "copies are as the files are"
     assert open_log(training).holes() == []
@@ -307,11 +307,11 @@ def test_a_worker_outlives_a_store_that_is_away(
     beats = Heartbeats(redis_client, streaming.project)
     with worker(streaming):
         send(streaming, events(30))
-        poll_until(lambda: open_log(machines[1]).listing() and open_log(machines[1]).count() == 30, 60)
+        poll_until(lambda: open_log(machines[1]).listing() and open_log(machines[1]).count() == 30)
         between.mood = "hangs up"
         send(streaming, events(30, 30))
-        poll_until(lambda: sum(one.folded for one in beats.all()) >= 30, 60)
-        poll_until(lambda: between.troubled > 3, 60)
+        poll_until(lambda: sum(one.folded for one in beats.all()) >= 30)
+        poll_until(lambda: between.troubled > 3)
         between.mood = "well"
         poll_until(lambda: open_log(machines[1]).count() == 60, 90)
     assert open_log(machines[1]).holes() == []

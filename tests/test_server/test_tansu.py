@@ -19,7 +19,7 @@ def test_it_takes_a_message_and_gives_it_back(tmp_path: Path) -> None:
     with Tansu(free_port(), tmp_path) as broker:
         ensure_topics(broker.servers, "t")
         producer = KafkaProducer(bootstrap_servers=broker.servers, acks="all")
-        producer.send("t", b"value", b"key").get(timeout=10)
+        producer.send("t", b"value", b"key").get(timeout=60)
         producer.close()
         assert [(record.key, record.value) for record in read_topic(broker.servers, "t")] == [(b"key", b"value")]
     assert not broker.alive

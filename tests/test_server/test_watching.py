@@ -118,14 +118,14 @@ def test_what_is_watched_is_there(
     with ExitStack() as stack:
         stack.enter_context(in_background(partial(run_worker, settings, name="w", told=stream.note)))
         stack.enter_context(in_background(monitor.run))
-        poll_until(lambda: not stream.standstill(), 60)
+        poll_until(lambda: not stream.standstill())
         producer.note(run_producer(settings, options, threading.Event(), producer.note))
         with Sender(kafka_servers, names.events, None) as sender:
             sender.send(b"ann", b"no event")
         ports = [free_port() for _ in parts]
         for port, (part, others) in zip(ports, parts, strict=True):
             stack.enter_context(part_served(settings, "A_PORT", port, part, others))
-        poll_until(lambda: samples_of(ports[0])["encore_stream_messages_total"] == 51, 60)
+        poll_until(lambda: samples_of(ports[0])["encore_stream_messages_total"] == 51)
         app = create_app(settings, model_check_s=0.02)
         ports.append(stack.enter_context(served(app)))
         for port in ports:
@@ -213,7 +213,7 @@ def asked(prometheus: str, expression: str) -> list[Any] | None:
     """What Prometheus answers to an expression; None while it does not."""
     try:
         url = f"{prometheus}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             found: list[Any] = json.load(answer)["data"]["result"]
             return found
     except OSError:
@@ -228,11 +228,11 @@ def test_prometheus_scrapes_the_api(home: Path, store: Store, redis_client: "Red
             done = promtool("check", "metrics", stdin=answer.read())
         assert done.returncode == 0, done.stderr
         with watching(port, tmp_path) as prometheus:
-            found = poll_until(lambda: asked(prometheus, "encore_redis_up"), 60)
+            found = poll_until(lambda: asked(prometheus, "encore_redis_up"))
             assert found is not None
             assert found[0]["value"][1] == "1"
             for expression in _expressions():
                 filled = expression.replace("$__rate_interval", "1m")  # as Grafana does
                 assert asked(prometheus, filled) is not None, expression
-            rules = json.load(urllib.request.urlopen(f"{prometheus}/api/v1/rules", timeout=10))["data"]["groups"]
+            rules = json.load(urllib.request.urlopen(f"{prometheus}/api/v1/rules", timeout=60))["data"]["groups"]
     assert {rule["health"] for group in rules for rule in group["rules"]} <= {"ok", "unknown"}

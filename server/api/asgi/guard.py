@@ -12,7 +12,7 @@ from server.api.asgi.callers import NOBODY, Caller, Callers
 from server.api.asgi.doors import Doors, route_path
 from server.api.asgi.secret import secret_of
 from server.api.parts import Parts, parts_of
-from server.api.problems import problem
+from server.api.problems import problem, unauthenticated
 from server.api_keys import Role, find_key
 from server.audit_log.changes import Asker
 
@@ -60,8 +60,7 @@ class Guard:
             return None
         if caller is None or caller.has_ended(self._clock()):
             why = caller.refusal("score", self._clock()) if caller else why
-            message = f"{why}, in the header X-API-Key or as Authorization: Bearer"
-            return problem(401, message, headers={"WWW-Authenticate": "Bearer"})
+            return unauthenticated(why)
         needs: Role = "score" if path in _SCORING else "read"
         why = caller.refusal(needs, self._clock())
         if why:

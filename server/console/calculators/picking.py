@@ -9,13 +9,15 @@ from data.errors import DataError
 from model.targets import first_target
 from server.console.calculators.answers import words_of
 from server.console.calculators.asked_pair import AskedPair, asked_pair
+from server.console.calculators.scored_pairs import ScoredPair, scored_regulars
 from server.console.formats import plain
 from server.console.names import named
 from server.console.resources import api_key, busiest, served_targets, settings
-from server.console.visit import chosen, keep, kept
+from server.console.visit import chosen, keep, kept, link
 
 __all__ = [
     "first_first",
+    "link_to_ask",
     "parameter_of",
     "pick_models",
     "pick_named",
@@ -23,6 +25,7 @@ __all__ = [
     "pick_target",
     "pick_user",
     "require_pair",
+    "require_regulars",
 ]
 
 
@@ -58,6 +61,23 @@ def require_pair() -> AskedPair | None:
             f"This needs questions of two keys, who and what; those of {project.name} name {named}: see Ask and Batch."
         )
     return pair
+
+
+def require_regulars(pair: AskedPair, most: int) -> list[ScoredPair]:
+    """Return the scored regulars, at most `most`; none after showing that there are none."""
+    regulars = scored_regulars(most)
+    if not regulars:
+        st.info(
+            f"No {words_of(pair.user_key)} has two {plain(pair.events)} of one {words_of(pair.item_key)} yet: let more "
+            "come in, or bring a history (`encore import`)."
+        )
+    return regulars
+
+
+def link_to_ask(pair: AskedPair, user: str, item: str) -> None:
+    """Show a link to the page that asks about a user and an item."""
+    query = {parameter_of(pair.user_key): user, parameter_of(pair.item_key): item}
+    link("ask", plain(f"Ask about {user} and {item}"), ":material/help_center:", **query)
 
 
 def pick_target() -> str | None:

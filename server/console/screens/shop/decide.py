@@ -7,8 +7,8 @@ from server.console import charts, formats
 from server.console.calculators import experiment, intervention
 from server.console.calculators.answers import words_of
 from server.console.calculators.due import column_of
-from server.console.calculators.picking import require_pair
-from server.console.calculators.scored_pairs import asked_about, scored_regulars
+from server.console.calculators.picking import require_pair, require_regulars
+from server.console.calculators.scored_pairs import asked_about
 from server.console.frame import facts, guarded, heading, plot, table, tabs, tell
 from server.console.screens.shop.interventions import interventions
 
@@ -61,11 +61,8 @@ def _simulator() -> None:
     with right:
         cost = st.number_input("Cost of asking one customer", 0.0, 1e6, 0.0, 0.1, help="In the shop's currency.")
         most = st.select_slider("Customers, those who bought last first", (100, 250, 500, 1_000), 500)
-    regulars = scored_regulars(most)
+    regulars = require_regulars(pair, most)
     if not regulars:
-        st.info(
-            f"No {user} has two {events} of one {item} yet: let more come in, or bring a history (`encore import`)."
-        )
         return
     outcomes = intervention.simulate(
         [scored.score for scored in regulars],

@@ -8,7 +8,7 @@ from server.console.calculators.answers import words_of
 from server.console.calculators.asked_pair import AskedPair, asked_pair
 from server.console.calculators.due import average_of, column_of, due_rows
 from server.console.calculators.event_history import Sold
-from server.console.calculators.picking import parameter_of
+from server.console.calculators.picking import link_to_ask
 from server.console.calculators.scored_pairs import asked_about, due_within, scored_regulars
 from server.console.calculators.shop_month import Period, change, shop_periods, worth_of
 from server.console.frame import facts, guarded, heading, plot, table
@@ -125,9 +125,7 @@ def _due(pair: AskedPair) -> None:
             f"{average_of(question)} Pick a row to ask about it."
         )
         if picked:
-            user, item = picked[words_of(pair.user_key)], picked[words_of(pair.item_key)]
-            query = {parameter_of(pair.user_key): user, parameter_of(pair.item_key): item}
-            link("ask", formats.plain(f"Ask about {user} and {item}"), ":material/help_center:", **query)
+            link_to_ask(pair, picked[words_of(pair.user_key)], picked[words_of(pair.item_key)])
     link("shoppers", "All who are due", ":material/group:")
 
 

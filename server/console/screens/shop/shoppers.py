@@ -6,15 +6,13 @@ import streamlit as st
 
 from server.console import formats
 from server.console.calculators.answers import words_of
-from server.console.calculators.asked_pair import AskedPair
 from server.console.calculators.due import average_of, column_of, due_rows
-from server.console.calculators.picking import parameter_of, pick_named, require_pair
-from server.console.calculators.scored_pairs import asked_about, due_within, scored_candidates, scored_regulars
+from server.console.calculators.picking import link_to_ask, pick_named, require_pair, require_regulars
+from server.console.calculators.scored_pairs import asked_about, due_within, scored_candidates
 from server.console.csv_table import write_csv
 from server.console.frame import facts, guarded, heading, table, tabs
 from server.console.names import name_of
 from server.console.resources import clock
-from server.console.visit import link
 
 __all__ = ["page"]
 
@@ -39,11 +37,8 @@ def _due() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         days = st.slider("Due within (days, before and after today)", 1, 30, 7, width=320)
         only = st.toggle("Only scores that reach the threshold", value=True)
-    question, regulars = asked_about(), scored_regulars(_PAIRS)
+    question, regulars = asked_about(), require_regulars(pair, _PAIRS)
     if not regulars:
-        st.info(
-            f"No {user} has two {events} of one {item} yet: let more come in, or bring a history (`encore import`)."
-        )
         return
     now_us = clock()
     due_pairs = [scored for scored in due_within(regulars, now_us, days) if scored.prediction or not only]
@@ -63,7 +58,7 @@ def _due() -> None:
     rows = due_rows(pair, due_pairs, now_us, question)
     picked = table(rows[:_SHOWN], key="due", bar=column_of(question))
     if picked:
-        _ask_about(pair, picked[user], picked[item])
+        link_to_ask(pair, picked[user], picked[item])
     _export(rows, "due-again.csv")
     st.caption(
         f"Of the {len(regulars):,} pairs of {user} and {item} with at least two {events}, the latest first"
@@ -98,15 +93,10 @@ def _somebody() -> None:
     ]
     picked = table(rows, key="somebody", bar=column_of(question))
     if picked:
-        _ask_about(pair, user, picked[words_of(pair.item_key)])
+        link_to_ask(pair, user, picked[words_of(pair.item_key)])
     _export(rows, "what-somebody-comes-back-for.csv")
     if average := average_of(question):
         st.caption(average.strip())
-
-
-def _ask_about(pair: AskedPair, user: str, item: str) -> None:
-    query = {parameter_of(pair.user_key): user, parameter_of(pair.item_key): item}
-    link("ask", formats.plain(f"Ask about {user} and {item}"), ":material/help_center:", **query)
 
 
 def _export(rows: list[dict[str, Any]], name: str) -> None:

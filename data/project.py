@@ -158,7 +158,7 @@ def open_project(folder: Path) -> Project:
     for place, fault in _faults(fields):
         line = line_of(text, place)
         raise ConfigurationError(f"{path}{f':{line}' if line else ''}: {fault}")
-    sources = tuple(sorted(folder.glob("*.py")))
+    sources = tuple(sorted(file for file in folder.glob("*.py") if file.is_file()))
     for part in ("schema", "features", "targets"):
         if folder / f"{part}.py" not in sources:
             raise ConfigurationError(f"{folder / f'{part}.py'}: is not there, and a project has one; restore it")

@@ -80,6 +80,11 @@ def test_what_is_no_project_or_not_whole_is_told(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe" / "encore.toml")
     with pytest.raises(ConfigurationError, match=r"encore\.toml: is not a file"):
         open_project(tmp_path / "pipe")
+    schema = make(tmp_path / "declared") / "schema.py"
+    schema.unlink()
+    os.mkfifo(schema)
+    with pytest.raises(ConfigurationError, match=r"schema\.py: is not there"):
+        open_project(schema.parent)
     (make(tmp_path) / "targets.py").unlink()
     with pytest.raises(ConfigurationError, match=r"targets\.py: is not there"):
         open_project(tmp_path)

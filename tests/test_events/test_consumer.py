@@ -95,7 +95,7 @@ def test_a_broker_that_is_gone_is_not_waited_for(protocol: GroupProtocol, kafka_
                 with pytest.raises(UnavailableError):
                     ask()
             assert one.consumer.progress().keys() == EVERY
-    assert time.monotonic() - died_s < 60
+    assert time.monotonic() - died_s < 25
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the threads of this process are counted in /proc")

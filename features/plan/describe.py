@@ -1,7 +1,9 @@
 """Descriptions of features, generated from their expressions, for catalogues and the Feast UI."""
 
+import msgspec
+
 from data.schema import Schema
-from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
+from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US, span
 from features.kinds import KINDS
 from features.plan.plan import (
     Aggregate,
@@ -31,7 +33,7 @@ from features.plan.plan import (
     Window,
 )
 
-__all__ = ["describe"]
+__all__ = ["describe", "formula"]
 
 _UNITS = {DAY_US: "days", HOUR_US: "hours", MINUTE_US: "minutes", MICROS: "seconds"}
 
@@ -40,6 +42,32 @@ def describe(feature: Feature, schema: Schema) -> str:
     """Return a description of a feature, in one sentence."""
     text = _Words(schema).of(feature.expression)
     return f"{text[0].upper()}{text[1:]}."
+
+
+def formula(expression: Expression) -> str:
+    """Return an expression as it is compiled, such as `Total(sum(amount) of purchase, 7d in tiles of 1 hour)`.
+
+    Arguments that have their default are left out; lengths of time are in words, as are conditions on events.
+    """
+    return _written(expression)
+
+
+def _written(part: object, name: str = "") -> str:
+    match part:
+        case Aggregate():
+            return str(part)
+        case Window(_, hop_us, window):
+            return f"{window} in tiles of {span(hop_us)}"
+        case msgspec.Struct():
+            arguments = [
+                _written(value, field.name)
+                for field in msgspec.structs.fields(part)
+                if (value := getattr(part, field.name)) != field.default
+            ]
+            return f"{type(part).__name__}({', '.join(arguments)})"
+        case int() if name.endswith("_us"):
+            return f"{name.removesuffix('_us')}={span(part)}"
+    return f"{name}={part}"
 
 
 class _Words:

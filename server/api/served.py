@@ -29,6 +29,7 @@ from server.api.asgi.rate_limit import RateLimit
 from server.api.parts import Parts
 from server.api_keys import ApiKey, kept_key
 from server.audit_log.changes import open_audit_log
+from server.event_log import open_log
 from server.jobs.audit import last_audit
 from server.jobs.model_work import ModelWork
 from server.jobs.modelling import open_published
@@ -44,7 +45,6 @@ from server.scoring.reader import Reader
 from server.scoring.scoring import Scoring
 from server.scoring.telemetry import Telemetry
 from server.settings import Settings
-from server.storage import log_storage
 
 __all__ = ["Served"]
 
@@ -106,7 +106,7 @@ class Served:
                 **answering._asdict(),
                 predictions=self._sink,
                 telemetry=self._telemetry,
-                watch=Watch(self._client, log_storage(settings), settings.project, settings.declared.schema),
+                watch=Watch(self._client, open_log(settings), settings.project, settings.declared.schema),
                 last_audit=partial(last_audit, self._client, settings.project),
                 rate_limit=RateLimit(general, settings.rate_limit, settings.project) if settings.rate_limit else None,
                 registry=self._registry,

@@ -27,7 +27,6 @@ from server.redis.editions import editions_of
 from server.redis.ownership import require_own
 from server.redis.watch import Watch
 from server.settings import Settings
-from server.storage import log_storage
 
 __all__ = ["Observer", "Status"]
 
@@ -99,7 +98,7 @@ class Observer:
         self._kafka_wait_s = kafka_wait_s
         self._consumer: Any = None
         self._redis = connect_redis(settings)
-        self._watch = Watch(self._redis, log_storage(settings), settings.project, settings.declared.schema)
+        self._watch = Watch(self._redis, open_log(settings), settings.project, settings.declared.schema)
 
     def look(self) -> Status:
         """Return the present status."""
@@ -133,7 +132,7 @@ class Observer:
             audit=audit,
             problems=problems,
             kept=self._kept(problems),
-            log=str(log_storage(settings)),
+            log=str(open_log(settings)),
         )
 
     def close(self) -> None:

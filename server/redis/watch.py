@@ -6,7 +6,8 @@ from typing import NamedTuple
 import redis
 
 from data.errors import EncoreError, StateError
-from data.filesystem.storage import Storage
+from data.log.log import Log
+from data.log.sources import is_topic
 from data.schema import Schema
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from events.stream.liveness import stream_problems
@@ -38,9 +39,9 @@ class Look(NamedTuple):
 
 
 class Watch:
-    """Watches one store. The files of the event log, in `log`, tell whether anything was ever folded."""
+    """Watches one store. The files of the event log tell whether anything was ever folded."""
 
-    def __init__(self, client: "redis.Redis", log: Storage, project: str, schema: Schema) -> None:
+    def __init__(self, client: "redis.Redis", log: Log, project: str, schema: Schema) -> None:
         self._editions = Editions(client, project)
         self._schema = schema
         self._heartbeats = Heartbeats(client, project)
@@ -65,18 +66,18 @@ class Watch:
                     "makes them anew from the event log"
                 )
             stock = states.inventory.look()
+            sources = [] if stock.expected else [one for one in self._log.sources() if self._log.coverage(one)]
             # A new store has no inventory before the first events are folded.
-            self._was_filled = self._was_filled or bool(stock.expected) or self._has_log()
+            self._was_filled = self._was_filled or bool(stock.expected) or bool(sources)
             if self._was_filled:
-                problems += [f"store: {problem}" for problem in stock.problems()]
+                # Where only histories were logged, the states may not have been made yet: while `encore up` trains.
+                never = bool(sources) and not any(map(is_topic, sources))
+                more = "; if the history's states were never made, run `encore materialize`" if never else ""
+                problems += [f"store: {problem}{more}" for problem in stock.problems()]
                 doubtful = stock.doubtful
         except (EncoreError, redis.RedisError, OSError) as error:
             problems.append(f"store: {error}")
         return Look(newest_us, workers, problems, doubtful, aside)
-
-    def _has_log(self) -> bool:
-        sources = (self._log / name for name in self._log.folders())
-        return any(name.endswith(".parquet") for source in sources for name in source.names())
 
     def _states(self) -> tuple[OnlineStates, list[str]]:
         """Return the live states, and problems with the record of editions in Redis."""

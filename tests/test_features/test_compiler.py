@@ -23,7 +23,7 @@ from features import primitives as own
 from features.plan import cache as plan_cache
 from features.plan.cache import load_plan
 from features.plan.compiler import compile_features, compile_plan
-from features.plan.describe import describe
+from features.plan.describe import describe, formula
 from features.plan.entity_set import entity_set
 from features.plan.plan import LAST_EVENT, Aggregate, Decayed, Deviation, Feature, Plan, Quotient, Slope, Total, Window
 from features.primitives import NumUnique, Rate
@@ -267,6 +267,15 @@ def test_a_plan_is_read_back_from_json() -> None:
 def test_every_feature_has_words() -> None:
     for feature in compile_features(define_more(entity_set())).features:
         assert re.fullmatch(r"\S.*\.", describe(feature, SHOP)), feature.name
+
+
+def test_a_formula_tells_expressions_apart() -> None:
+    formulas: dict[str, Any] = {}
+    for feature in compile_features(define_more(entity_set())).features:
+        assert formulas.setdefault(formula(feature.expression), feature.expression) == feature.expression
+    assert "Quotient(Total(sum(amount) of purchase), Total(count of purchase))" in formulas
+    assert "Total(count of purchase, 7d in tiles of 1 hour)" in formulas
+    assert "Extreme(max(amount) of purchase)" in formulas
 
 
 def test_hash_and_layout_change_when_they_should(shop: Shop) -> None:

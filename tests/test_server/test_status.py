@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from compiled import plan
 from event_streams import Act, act, as_log, place
+from log_rows import rows
 from redis import Redis
 from rich.console import Console
 
@@ -128,6 +129,13 @@ def test_a_store_that_has_forgotten_is_a_problem(store: Store, redis_client: "Re
     every = ", ".join(entity.name for entity in ENTITIES)
     assert problem.startswith(f"store: Redis has forgotten the {every} states")
     assert "`encore rebuild`" in problem
+    assert "`encore materialize`" not in problem
+
+
+def test_states_that_were_never_made_are_not_only_called_forgotten(store: Store, tmp_path: Path) -> None:
+    EventLog(tmp_path / "log").write_history("history", [rows(range(3)).drop_columns(["offset"])])
+    (problem,) = [one for one in looked(store, tmp_path).problems if one.startswith("store: ")]
+    assert "never made, run `encore materialize`" in problem
 
 
 def test_states_that_are_set_aside_are_named(store: Store, redis_client: "Redis[bytes]") -> None:

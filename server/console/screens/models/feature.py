@@ -1,6 +1,5 @@
 """Feature: what it means, how it is computed, how it moved, what is missing, and who uses it."""
 
-import pprint
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +10,7 @@ import streamlit as st
 from data.clock import wall_clock
 from data.errors import EncoreError
 from data.units import from_micros
+from features.plan.describe import formula
 from model.metrics import Histogram
 from model.targets import targets_of
 from server.console import charts, formats
@@ -66,7 +66,7 @@ def _definition(name: str) -> None:
         width=240,
     )
     st.markdown("**Formula**, as it is compiled for batch, stream and read:")
-    st.code(pprint.pformat(feature.expression, width=100), language=None, wrap_lines=True)
+    st.code(formula(feature.expression), language=None, wrap_lines=True)
     st.caption(
         formats.plain(f"Its name is {name}; plan {plan().hash}.")
         + " How windows, orders and the like are meant: `docs/features.md`."

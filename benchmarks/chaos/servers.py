@@ -181,5 +181,4 @@ class Brokers:
 
 def live_space(client: Any) -> str:
     """Return the name in the keys of the live states: a rebuild makes another edition of them."""
-    standing = Editions(client, PROJECT).read()
-    return (standing.live if standing else Edition()).space(PROJECT)
+    return (Editions(client, PROJECT).live() or Edition()).space(PROJECT)

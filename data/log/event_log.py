@@ -32,7 +32,7 @@ from data.log.log import Log, check_consumed, check_range
 from data.log.log_file import check_file, check_pages, count_rows, read_last, read_rows, write_file
 from data.log.person import Person
 from data.log.removal import Removed, drop_before, remove_rows, rows_of
-from data.log.segments import Coverage, Hole, Segment, segments_of
+from data.log.segments import Coverage, Hole, Segment, unfinished_of
 from data.log.sources import SOURCE_NAME, check_source
 from data.log.suppression import Suppression
 from data.schema import Schema
@@ -266,8 +266,7 @@ class EventLog(Log):
         self, source: str, storage: Storage, partition: int | None, grace_s: float, now_s: float | None
     ) -> Compacted:
         before_s = (time.time() if now_s is None else now_s) - grace_s
-        unfinished = [name for name in storage.names() if name[0] == "." and segments_of([name[1:].rpartition(".")[0]])]
-        done = Compacted(deleted=delete_leftovers(storage, unfinished, before_s))
+        done = Compacted(deleted=delete_leftovers(storage, unfinished_of(storage.names()), before_s))
         for number, coverage in self._coverage(source, storage).items():
             if partition in {None, number}:
                 done += compact_partition(storage, coverage, before_s)

@@ -17,7 +17,7 @@ from data.filesystem.storage import Storage
 from data.log.compaction import delete_leftovers
 from data.log.log_file import count_rows, read_columns, read_rows, times_of, write_file
 from data.log.person import Person
-from data.log.segments import segments_of
+from data.log.segments import segments_of, unfinished_of
 from data.units import from_micros
 
 __all__ = ["Removed", "drop_before", "remove_rows", "rows_of"]
@@ -44,8 +44,7 @@ def remove_rows(folder: Storage, names: Iterable[str], person: Person) -> Remove
     No compaction may be at work. Raises DataError, which names the file, where one cannot be read; it stays as it is.
     """
     names = list(names)
-    unfinished = [name for name in names if name[0] == "." and segments_of([name[1:].rpartition(".")[0]])]
-    delete_leftovers(folder, unfinished, time.time() - _ABANDONED_S)
+    delete_leftovers(folder, unfinished_of(names), time.time() - _ABANDONED_S)
     done = Removed()
     for name in names:
         rows = sum(map(len, rows_of(folder.local(name), person))) if segments_of([name]) else 0

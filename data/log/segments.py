@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-__all__ = ["Coverage", "Hole", "ReadSegment", "Segment", "cover", "cover_all", "segments_of"]
+__all__ = ["Coverage", "Hole", "ReadSegment", "Segment", "cover", "cover_all", "segments_of", "unfinished_of"]
 
 Kind = Literal["consumed", "old", "lost"]
 
@@ -66,6 +66,11 @@ def segments_of(names: Iterable[str]) -> list[Segment]:
         if segment.first < segment.stop:
             segments.append(segment)
     return segments
+
+
+def unfinished_of(names: Iterable[str]) -> list[str]:
+    """Return those names that a segment's file has while it is being written: `.NAME.SUFFIX`."""
+    return [name for name in names if name[0] == "." and segments_of([name[1:].rpartition(".")[0]])]
 
 
 ReadSegment = tuple[Segment, int]

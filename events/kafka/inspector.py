@@ -13,7 +13,7 @@ from events.kafka.access import OPEN, Access
 from events.kafka.deadline import Deadline
 from events.kafka.topics import await_broker
 
-__all__ = ["GroupLag", "Inspector", "Message", "PartitionRange"]
+__all__ = ["GroupLag", "Inspector", "PartitionRange", "StoredMessage"]
 
 _PATIENCE_S = 2.0
 """How long Kafka may send nothing of the newest messages, s."""
@@ -43,7 +43,7 @@ class GroupLag(NamedTuple):
     lag: int
 
 
-class Message(NamedTuple):
+class StoredMessage(NamedTuple):
     """A stored message; `timestamp_us` is set by the broker or producer, UTC microseconds (None: absent)."""
 
     topic: str
@@ -114,7 +114,7 @@ class Inspector:
         committed = {lag.partition: lag.committed for lag in self.groups(ranges) if lag.group == group}
         return sum(max(0, span.end - max(span.first, committed.get(span.partition, 0))) for span in ranges)
 
-    def newest(self, topic: str, count: int = 20) -> list[Message]:
+    def newest(self, topic: str, count: int = 20) -> list[StoredMessage]:
         """Return the topic's newest messages, newest first: at most `count`, over all of its partitions.
 
         Those of aborted transactions, and of open ones, are left out, as workers leave them out.
@@ -151,9 +151,9 @@ class Inspector:
                 client.close()
         self._admin = self._consumer = None
 
-    def _read_up_to(self, ends: dict[Any, int]) -> list[Message]:
+    def _read_up_to(self, ends: dict[Any, int]) -> list[StoredMessage]:
         """Read from the consumer's position until every partition has reached its end."""
-        messages: list[Message] = []
+        messages: list[StoredMessage] = []
         deadline = Deadline(_PATIENCE_S)
         # By position, since what is last may be a transaction's marker, which is no record.
         while any(self._consumer.position(place) < end for place, end in ends.items()):
@@ -205,8 +205,8 @@ class Inspector:
         )
 
 
-def _message(record: Any) -> Message:
-    return Message(
+def _message(record: Any) -> StoredMessage:
+    return StoredMessage(
         record.topic,
         record.partition,
         record.offset,

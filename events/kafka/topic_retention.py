@@ -10,13 +10,13 @@ from data.units import DAY_US
 from events.kafka.access import OPEN, Access
 from events.kafka.topics import await_broker
 
-__all__ = ["Kept", "TopicRetention"]
+__all__ = ["Policy", "TopicRetention"]
 
 _TIMEOUT_S = 10.0
 _LONGEST_SEGMENT_MS = 7 * DAY_US // 1000
 
 
-class Kept(NamedTuple):
+class Policy(NamedTuple):
     """How long a topic keeps messages, ms (None: no time limit), and how long a segment may grow, deleted whole.
 
     `compacted`: the last message of each key is kept.
@@ -44,7 +44,7 @@ class TopicRetention:
             raise self.unavailable(topic, metadata.error)
         return sorted(metadata.partitions)
 
-    def read(self, topic: str) -> Kept:
+    def read(self, topic: str) -> Policy:
         """Return how long a topic, which must be there, keeps its messages."""
         resource = ConfigResource(ResourceType.TOPIC, topic)
         try:
@@ -53,7 +53,7 @@ class TopicRetention:
             raise self.unavailable(topic, error) from error
         policy, kept_ms, rolled_ms = (settings[name].value for name in ("cleanup.policy", "retention.ms", "segment.ms"))
         by_time = "delete" in policy and int(kept_ms) >= 0
-        return Kept(int(kept_ms) if by_time else None, int(rolled_ms), "compact" in policy)
+        return Policy(int(kept_ms) if by_time else None, int(rolled_ms), "compact" in policy)
 
     def write(self, topic: str, kept_us: int) -> bool:
         """Make a topic keep its messages for so long; return whether that is a change."""

@@ -33,7 +33,7 @@ from data.log.removal import Removed
 from data.schema import Schema
 from events.predictions.message import LIVE, Prediction
 
-__all__ = ["Kept", "PredictionArchive"]
+__all__ = ["Archived", "PredictionArchive"]
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ _UNBOUNDED = 2**63
 _LOCK = ".lock"
 
 
-class Kept(NamedTuple):
+class Archived(NamedTuple):
     """A prediction with its partition and offset."""
 
     partition: int
@@ -134,9 +134,9 @@ class PredictionArchive:
             ends[stretch.partition] = max(stretch.last, ends.get(stretch.partition, -1))
         return ends
 
-    def append(self, topic: str, kept: Sequence[Kept]) -> None:
+    def append(self, topic: str, kept: Sequence[Archived]) -> None:
         """Write predictions of a topic, in offset order per partition."""
-        by_partition: dict[int, list[Kept]] = {}
+        by_partition: dict[int, list[Archived]] = {}
         for item in kept:
             by_partition.setdefault(item.partition, []).append(item)
         for partition, items in by_partition.items():

@@ -16,7 +16,7 @@ from events.kafka.access import OPEN, Access
 from events.kafka.consumer import PASSING, ConsumerOptions
 from events.kafka.topics import await_broker, ensure_topic, topic_id
 from events.kafka.unreadable import UNREADABLE, next_readable
-from events.predictions.archive import Kept, PredictionArchive
+from events.predictions.archive import Archived, PredictionArchive
 from events.predictions.message import PREDICTIONS_TOPIC, Prediction, decode_prediction
 
 __all__ = ["PredictionReader"]
@@ -52,7 +52,7 @@ class PredictionReader:
         self._schema = schema
         self._suppression = suppression or Suppression(None)
         self._id = topic_id(server, topic, access=access).hex()
-        self._waiting: list[Kept] = []
+        self._waiting: list[Archived] = []
         self._flushed = time.monotonic()
         self.damaged = 0
         # It joins no group, but librdkafka requires one.
@@ -94,7 +94,7 @@ class PredictionReader:
                 self.damaged += 1
                 logger.warning("%s offset %d is not a prediction; skipped", message.topic(), message.offset())
             else:
-                self._waiting.append(Kept(message.partition(), message.offset(), prediction))
+                self._waiting.append(Archived(message.partition(), message.offset(), prediction))
         return len(messages)
 
     def _received(self, wait_s: float) -> list[Any]:

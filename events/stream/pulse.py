@@ -19,7 +19,7 @@ BEAT_S = 1.0
 class Pulse:
     """Publishes the status of an account under a name.
 
-    `told` is called with each status, whatever Redis answers, and with its account; `beaten` after each
+    `on_status` is called with each status, whatever Redis answers, and with its account; `on_beat` after each
     heartbeat that Redis has.
     """
 
@@ -30,27 +30,27 @@ class Pulse:
         clock: Clock,
         heartbeats: Heartbeats,
         *,
-        beaten: Callable[[], None] = lambda: None,
-        told: Callable[[WorkerStatus, Account], None] = lambda _, __: None,
+        on_beat: Callable[[], None] = lambda: None,
+        on_status: Callable[[WorkerStatus, Account], None] = lambda _, __: None,
     ) -> None:
         self._first_name = self._name = name
         self._account = account
         self._clock = clock
         self._heartbeats = heartbeats
-        self._beaten = beaten
-        self._told = told
+        self._on_beat = on_beat
+        self._on_status = on_status
 
     def beat(self, member: Membership, progress: Mapping[int, Progress], editions: tuple[str, str]) -> None:
-        """Publish a heartbeat; a name that a newer worker uses is given up. Raises what `told`, Redis and `beaten` do.
+        """Publish a heartbeat; a name that a newer worker uses is given up.
 
-        `editions` are those of `Account.status`.
+        Raises what `on_status`, Redis and `on_beat` do. `editions` are those of `Account.status`.
         """
         status = self._account.status(self._name, member, self._clock(), progress, editions)
-        self._told(status, self._account)
+        self._on_status(status, self._account)
         if not self._heartbeats.beat(status):
             taken, self._name = self._name, f"{self._first_name[:240]}-{member.member[:8]}"
             logger.warning("another worker is named %s: this one is now %s; give each its own name", taken, self._name)
-        self._beaten()
+        self._on_beat()
 
     def stop(self) -> None:
         """Remove the heartbeat; where Redis does not take that, it expires by itself."""

@@ -93,8 +93,8 @@ def connected(options: WorkerOptions, owner: Owner | None, protocol: GroupProtoc
 class Worker:
     """One member of the consumer group that shares a topic's partitions.
 
-    `run` connects, and returns when `stop` is set, with everything that was folded committed. `told` is called with the
-    status once a second, whatever Redis answers, and with its account; `beaten` after each heartbeat that Redis has.
+    `run` connects, and returns when `stop` is set, with all that was folded committed. `on_status` is called once
+    a second with the status and its account, whatever Redis answers; `on_beat` after each heartbeat that Redis has.
     """
 
     def __init__(
@@ -102,14 +102,14 @@ class Worker:
         options: WorkerOptions,
         parts: Parts,
         heartbeats: Heartbeats,
-        beaten: Callable[[], None] = lambda: None,
-        told: Callable[[WorkerStatus, Account], None] = lambda _, __: None,
+        on_beat: Callable[[], None] = lambda: None,
+        on_status: Callable[[WorkerStatus, Account], None] = lambda _, __: None,
     ) -> None:
         self._options = options
         self._parts = parts
         self._protocol: GroupProtocol = "consumer"
         self._account = Account(parts.clock())
-        self._pulse = Pulse(options.name, self._account, parts.clock, heartbeats, beaten=beaten, told=told)
+        self._pulse = Pulse(options.name, self._account, parts.clock, heartbeats, on_beat=on_beat, on_status=on_status)
         self._beat = Timer(BEAT_S)
         self._session: Session | None = None
 

@@ -26,7 +26,7 @@ from features.feast_stores.views import STATE_FEATURE
 from features.state.access import RedisAccess
 from features.state.algebra import DAMAGE
 from features.state.editions.editions import Editions, Opened
-from features.state.editions.standing import Edition, Standing
+from features.state.editions.standing import Edition, live_edition
 from features.state.fence import Fence
 from features.state.owner import Ownership
 from features.state.redis import OnlineStates
@@ -172,11 +172,10 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
             log = log_of(config.online_store, config.repo_path)
             Ownership(client, config.project).require(read_identity(log.storage))
             self._editions = Editions(client, config.project)
-        encoded = self._editions.told()
+        encoded = self._editions.stored()
         if self._live is None or encoded != self._encoded:
-            standing = Standing.decode(encoded) if encoded else None
-            if standing is not None and standing.live.plan:
-                self._live = self._editions.open(standing.live)
+            if (live := live_edition(encoded)) is not None:
+                self._live = self._editions.open(live)
             else:
                 self._live = self._editions.opened(Edition(), plan_of(config.online_store, config.repo_path))
             self._encoded = encoded

@@ -32,7 +32,7 @@ SOURCES = (
 """The files by which a plan is compiled from those of a project."""
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class _PlanFile(msgspec.Struct, frozen=True):
     """A plan and the fingerprint of the source files that it was compiled from."""
 
     sources: str
@@ -51,7 +51,7 @@ def load_plan(path: Path, project: Project = DEFAULT) -> Plan:
     plan = compile_definitions(project)
     for compiled in (plan,) if kept is None else (kept.plan, plan):  # a past answer may be computed again, long after
         write_whole(_earlier(path, compiled.hash), msgspec.json.encode(compiled))
-    write_whole(path, msgspec.json.encode(_Kept(sources, plan)))
+    write_whole(path, msgspec.json.encode(_PlanFile(sources, plan)))
     return plan
 
 
@@ -96,9 +96,9 @@ def _earlier(path: Path, plan_hash: str) -> Path:
     return path.parent / "plans" / f"{plan_hash}.json"
 
 
-def _read(path: Path) -> _Kept | None:
+def _read(path: Path) -> _PlanFile | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Kept)
+        return msgspec.json.decode(path.read_bytes(), type=_PlanFile)
     except (FileNotFoundError, msgspec.MsgspecError, SchemaError, UnicodeDecodeError, RecursionError):
         return None
 

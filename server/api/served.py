@@ -22,7 +22,7 @@ from events.predictions.sink import Message, PredictionSink
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
 from features.state.editions.editions import Editions, Opened, editions_key
-from features.state.editions.standing import Edition, Standing
+from features.state.editions.standing import Edition, live_edition
 from features.state.redis import OnlineStates
 from model.targets import targets_of
 from server.api.asgi.rate_limit import RateLimit
@@ -134,10 +134,9 @@ class Served:
     def _open(self) -> Opened:
         """Return the live edition; if Redis does not say, the first edition with the present definitions."""
         try:
-            self._standing_bytes = self._editions.told()
-            standing = Standing.decode(self._standing_bytes) if self._standing_bytes else None
-            if standing is not None and standing.live.plan:
-                return self._editions.open(standing.live)
+            self._standing_bytes = self._editions.stored()
+            if (live := live_edition(self._standing_bytes)) is not None:
+                return self._editions.open(live)
         except (UnavailableError, StateError) as error:
             self._standing_bytes = b""
             _log.warning("the edition of the states that answers is not known yet: %s", error)
@@ -153,8 +152,8 @@ class Served:
                 if not standing_bytes or standing_bytes in {self._standing_bytes, failed}:
                     continue
                 try:
-                    live = Standing.decode(standing_bytes).live
-                    if live.plan and (live.id, live.plan) != (edition.id, edition.plan.hash):
+                    live = live_edition(standing_bytes)
+                    if live is not None and (live.id, live.plan) != (edition.id, edition.plan.hash):
                         edition = await self._turn_to(state, live)
                 except EncoreError as error:
                     _log.error("the server goes on with the plan %s: %s", edition.plan.hash, error)

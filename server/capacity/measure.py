@@ -154,7 +154,7 @@ class _Measurement:
 
         folded: list[int] = []
         with self._spent() as spent:
-            run_worker(self._settings, stop, name="measured", told=note)
+            run_worker(self._settings, stop, name="measured", on_status=note)
         if not folded or folded[0] < 0.9 * sent:
             raise UnavailableError(f"the worker folded {folded} of {sent} events in {_PATIENCE_S:g} s; measure again")
         return spent[0] / sent, spent[1] / sent

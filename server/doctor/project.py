@@ -35,9 +35,8 @@ def _live_plan(settings: Settings) -> Plan | None:
     with closing(client):
         try:
             editions = editions_of(client, settings)
-            standing = editions.read()
-            if standing is not None and standing.live.plan:
-                return editions.plan(standing.live)
+            if (live := editions.live()) is not None:
+                return editions.plan(live)
         except EncoreError:
             pass
     return kept_plan(settings.plan)

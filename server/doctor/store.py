@@ -77,10 +77,9 @@ def _owner(settings: Settings, client: Any) -> Iterator[Finding]:
 def _states(settings: Settings, client: Any) -> Iterator[Finding]:
     """Count all states: nothing else notices a few that were deleted."""
     editions = editions_of(client, settings)
-    standing = editions.read()
-    if standing is None or not standing.live.plan:
+    if (live := editions.live()) is None:
         return
-    states = editions.open(standing.live).states
+    states = editions.open(live).states
     stock, counts = states.inventory.look(), states.counts()
     lasting = {entity: least for entity, least in stock.expected.items() if entity not in stock.passing}
     missing = {entity: least - counts[entity] for entity, least in lasting.items() if counts[entity] < least}

@@ -52,11 +52,11 @@ def run_worker(
     topic: str | None = None,
     group: str | None = None,
     clock: Clock = wall_clock,
-    told: Callable[[WorkerStatus, Account], None] = lambda _, __: None,
+    on_status: Callable[[WorkerStatus, Account], None] = lambda _, __: None,
 ) -> None:
     """Run one stream worker until `stop` is set; topic and group are by default the project's.
 
-    `told` is called once a second with the worker's status and counts.
+    `on_status` is called once a second with the worker's status and counts.
 
     Raises ConfigurationError if the states in Redis, or the group in Kafka, are another home's.
     """
@@ -67,7 +67,9 @@ def run_worker(
         if parts is None:
             return
         # Heartbeats use a client with a short timeout: a worker that waits for Redis reports that by other means.
-        worker = Worker(options, parts, heartbeats_of(connect_redis(settings), settings), Beat(settings.beat), told)
+        worker = Worker(
+            options, parts, heartbeats_of(connect_redis(settings), settings), Beat(settings.beat), on_status
+        )
         settle_collector()
         worker.run(stop)
 
@@ -80,7 +82,7 @@ def run_spark_job(
     topic: str | None = None,
     group: str | None = None,
     checkpoint: str | None = None,
-    told: Callable[[WorkerStatus, Account], None] = lambda _, __: None,
+    on_status: Callable[[WorkerStatus, Account], None] = lambda _, __: None,
 ) -> None:
     """Run the stream as a Spark job, instead of workers, until `stop` is set; otherwise as `run_worker`.
 
@@ -107,8 +109,8 @@ def run_spark_job(
             _OnExecutor(settings.declared_by(DEFAULT), settings.declared.folder, owner),
             spark.session,
             heartbeats_of(connect_redis(settings), settings),
-            beaten=Beat(settings.beat),
-            told=told,
+            on_beat=Beat(settings.beat),
+            on_status=on_status,
         ).run(stop)
     finally:
         spark.close()

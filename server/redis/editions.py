@@ -25,19 +25,17 @@ def editions_of(client: "redis.Redis", settings: Settings) -> Editions:
 def states_of(client: "redis.Redis", settings: Settings) -> OnlineStates:
     """Return the live states, without compiling definitions."""
     editions = editions_of(client, settings)
-    standing = editions.read()
-    if standing is None or not standing.live.plan:
-        return editions.states(Edition(), settings.declared.schema)
-    return editions.open(standing.live).states
+    live = editions.live()
+    return editions.states(Edition(), settings.declared.schema) if live is None else editions.open(live).states
 
 
 def open_live(client: "redis.Redis", settings: Settings, *, guarded: bool = False) -> Opened:
     """Return the live edition; if none is recorded, the first edition with the present definitions."""
     editions = editions_of(client, settings)
-    standing = editions.read()
-    if standing is None or not standing.live.plan:
+    live = editions.live()
+    if live is None:
         return editions.opened(Edition(), load_plan(settings.plan, settings.declared), guarded=guarded)
-    return editions.open(standing.live, guarded=guarded)
+    return editions.open(live, guarded=guarded)
 
 
 def claim_live(client: "redis.Redis", settings: Settings, *, guarded: bool = False) -> Opened:

@@ -83,9 +83,8 @@ class Watch:
         """Return the live states, and problems with the record of editions in Redis."""
         problems: list[str] = []
         try:
-            standing = self._editions.read()
-            if standing is not None and standing.live.plan:
-                return self._editions.open(standing.live).states, problems
+            if (live := self._editions.live()) is not None:
+                return self._editions.open(live).states, problems
         except StateError as error:
             problems.append(f"store: {error}")
         return self._editions.states(Edition(), self._schema), problems

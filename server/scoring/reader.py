@@ -14,7 +14,7 @@ from features.state.values import EntityValues, Held, Value
 from server.redis.states import AsyncStates
 from server.scoring.telemetry import Telemetry
 
-__all__ = ["Known", "Reader"]
+__all__ = ["ReadEntity", "Reader"]
 
 _log = logging.getLogger(__name__)
 
@@ -46,9 +46,9 @@ class Reader:
         self._values = {entity.entity: EntityValues(entity) for entity in plan.entities}
         self._most_bytes = most_bytes
         self._cached_bytes = 0
-        self._cache: dict[EntityKey, Known] = {}
+        self._cache: dict[EntityKey, ReadEntity] = {}
 
-    async def read(self, keys: Iterable[EntityKey]) -> "dict[EntityKey, Known]":
+    async def read(self, keys: Iterable[EntityKey]) -> "dict[EntityKey, ReadEntity]":
         """Return the entities, read in one round trip. Raises UnavailableError without Redis."""
         unique = list(dict.fromkeys(keys))
         began = perf_counter()
@@ -56,23 +56,23 @@ class Reader:
         self._telemetry.redis_seconds.observe(perf_counter() - began)
         return {key: self._entity(key, data) for key, data in zip(unique, stored, strict=True)}
 
-    def _entity(self, key: EntityKey, stored: Stored | RedisRefusalError) -> "Known":
+    def _entity(self, key: EntityKey, stored: Stored | RedisRefusalError) -> "ReadEntity":
         """Return the entity of a stored state, decoded unless the same bytes are in the cache."""
         cached = self._cache.get(key)
         if isinstance(stored, RedisRefusalError):
             if is_wrong_type(stored):  # a key of another type
                 self._aside(key)
-            return Known(self, self._values[key.entity], key, NOTHING, stored)
+            return ReadEntity(self, self._values[key.entity], key, NOTHING, stored)
         data, fence = stored
         if cached is not None and cached.data == data:
             cached.fence = fence  # an event that changes no value of the state still moves its fence
             return cached
-        entity = Known(self, self._values[key.entity], key, stored)
+        entity = ReadEntity(self, self._values[key.entity], key, stored)
         if entity.seen:
             self._keep(key, entity)
         return entity
 
-    def _keep(self, key: EntityKey, entity: "Known") -> None:
+    def _keep(self, key: EntityKey, entity: "ReadEntity") -> None:
         self._drop(key)
         self._cached_bytes += len(entity.data)
         while self._cache and self._cached_bytes > self._most_bytes:
@@ -93,7 +93,7 @@ class Reader:
         _log.error("%s; Redis key %r counts as an entity without events", error or type(error).__name__, redis_key(key))
 
 
-class Known:
+class ReadEntity:
     """An entity as it was read.
 
     `data` are its bytes and `fence` those of its fence (empty if it has no readable events); `seen` is whether it has

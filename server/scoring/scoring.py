@@ -31,7 +31,7 @@ from server.scoring.contender import Serving
 from server.scoring.contenders import Models
 from server.scoring.inputs import Inputs
 from server.scoring.question import Question
-from server.scoring.reader import Known, Reader
+from server.scoring.reader import ReadEntity, Reader
 from server.scoring.snapshot import Snapshot, snapshot_of
 from server.scoring.telemetry import LastPrediction, Telemetry
 
@@ -193,7 +193,7 @@ class Scoring:
                     ask.future.set_exception(error)
 
     async def _rows(
-        self, asks: Sequence[_Ask], entities: dict[EntityKey, Known], now_us: int
+        self, asks: Sequence[_Ask], entities: dict[EntityKey, ReadEntity], now_us: int
     ) -> list[tuple[_Ask, list[_Row | EncoreError]]]:
         """Return the rows of every ask; a row that cannot be answered is replaced by its error."""
         rows_by_ask = []
@@ -211,7 +211,7 @@ class Scoring:
             rows_by_ask.append((ask, rows))
         return rows_by_ask
 
-    def _row(self, place: int, question: Question, entities: list[Known], serving: Serving, now_us: int) -> _Row:
+    def _row(self, place: int, question: Question, entities: list[ReadEntity], serving: Serving, now_us: int) -> _Row:
         snapshot = snapshot_of(entities, question.as_of_us, now_us, place)
         values = serving.inputs.of_entities(entities, snapshot.at_us)
         return _Row(question, serving, snapshot, serving.inputs.of_question(values, question.measures, snapshot.at_us))

@@ -9,7 +9,7 @@ from data.event import FUTURE_TOLERANCE_US
 from data.units import DAY_US, from_micros
 from features.state.states import EntityKey
 from server.scoring.clock import LiveClock
-from server.scoring.reader import Known, Reader
+from server.scoring.reader import ReadEntity, Reader
 
 __all__ = ["Snapshot", "read_snapshot", "snapshot_of"]
 
@@ -23,12 +23,12 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     An entity whose newest event is later than `at_us` answers as of that event, without affecting the others.
     """
 
-    entities: Sequence[Known]
+    entities: Sequence[ReadEntity]
     at_us: int
     last_event_us: int
 
 
-def snapshot_of(entities: Sequence[Known], as_of_us: int | None, now_us: int, row: int = 0) -> Snapshot:
+def snapshot_of(entities: Sequence[ReadEntity], as_of_us: int | None, now_us: int, row: int = 0) -> Snapshot:
     """Return the entities as of `as_of_us`, by default now.
 
     Raises the error that Redis answered instead of an entity's state, and `AsOfError` for a time more than

@@ -31,7 +31,7 @@ from data.default_shop import ShopEvent, decode_event
 from data.errors import EncoreError, LayoutError, ModelError, StateError, UnavailableError, UndecidedError
 from data.event import Event, Rejection, encode_event
 from data.log.event_table import PlacedEvent, placed_events, placed_table
-from events.predictions.archive import Kept, PredictionArchive
+from events.predictions.archive import Archived, PredictionArchive
 from events.predictions.message import decode_prediction, encode_prediction
 from events.stream.heartbeat import WorkerStatus, _decoded
 from features.batch.backfill import Backfilled
@@ -221,7 +221,7 @@ def test_predictions(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> No
     found = decode_prediction(raw)
     if found is not None:
         archive = PredictionArchive(tmp_path_factory.mktemp("predictions"))
-        archive.append("topic", [Kept(0, 1, found)])
+        archive.append("topic", [Archived(0, 1, found)])
         table = archive.read(["timestamp", "as_of", "features"], target=found.target)
         assert isinstance(table, pa.Table)
         assert all(isinstance(row, dict) for row in map(json.loads, table["features"].to_pylist()))

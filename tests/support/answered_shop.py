@@ -16,7 +16,7 @@ from data.default_shop import SHOP
 from data.event import Event
 from data.log.event_log import EventLog
 from data.units import DAY_US, HOUR_US, from_micros
-from events.predictions.archive import Kept
+from events.predictions.archive import Archived
 from events.predictions.message import decode_prediction
 from features.batch.engine import DuckDBEngine
 from features.batch.materializer import materialize
@@ -130,7 +130,7 @@ class AnsweredShop:
         for offset, (_, value) in enumerate(made, self._offset):
             one = decode_prediction(value)
             assert one is not None
-            kept.append(Kept(0, offset, one))
+            kept.append(Archived(0, offset, one))
         self._offset += len(kept)
         open_archive(self.settings).append("topic", kept)
 

@@ -21,7 +21,7 @@ from data.errors import UnavailableError
 from data.log.person import Person
 from data.log.removal import Removed
 from events.kafka.topics import ensure_topic
-from events.predictions.archive import Kept, PredictionArchive
+from events.predictions.archive import Archived, PredictionArchive
 from events.predictions.message import Origin, decode_prediction, encode_prediction
 from events.predictions.reader import PredictionReader
 from events.predictions.sink import Message, PredictionSink
@@ -43,7 +43,7 @@ def test_only_what_the_shop_asked_is_judged(tmp_path: Path) -> None:
     archive = PredictionArchive(tmp_path)
     origins: list[Origin] = ["live", "console", "probe"]
     asked = [msgspec.structs.replace(prediction(place), origin=origin) for place, origin in enumerate(origins)]
-    archive.append("topic", [Kept(0, place, one) for place, one in enumerate(asked)])
+    archive.append("topic", [Archived(0, place, one) for place, one in enumerate(asked)])
     assert archive.read(["id"], target="repeat_purchase").to_pylist() == [{"id": "p-0"}]
     [path] = archive.files()
     pq.write_table(pq.read_table(path).drop_columns("origin"), path)
@@ -57,7 +57,7 @@ def test_only_what_the_shop_asked_is_judged(tmp_path: Path) -> None:
 
 def test_a_flipped_bit_in_what_is_kept_is_never_read_as_something_else(tmp_path: Path) -> None:
     archive = PredictionArchive(tmp_path)
-    archive.append("topic", [Kept(0, place, prediction(place)) for place in range(300)])
+    archive.append("topic", [Archived(0, place, prediction(place)) for place in range(300)])
     [path] = archive.files()
     before, found = path.read_bytes(), 0
     right = archive.read(["score", "user_id"], target="repeat_purchase")
@@ -220,8 +220,8 @@ def test_what_is_no_prediction_is_left_out(
 def test_many_files_become_one_and_repeats_count_once(tmp_path: Path) -> None:
     archive = PredictionArchive(tmp_path)
     for number in range(70):
-        archive.append("a topic", [Kept(0, number, prediction(number))])
-    archive.append("another", [Kept(0, 0, prediction(3)), Kept(1, 5, prediction(4, "purchase_intent"))])
+        archive.append("a topic", [Archived(0, number, prediction(number))])
+    archive.append("another", [Archived(0, 0, prediction(3)), Archived(1, 5, prediction(4, "purchase_intent"))])
     assert len(archive.files()) < 20
     assert archive.ends("a topic") == {0: 69}
     assert archive.read(["id"], target="repeat_purchase").num_rows == 70
@@ -290,7 +290,7 @@ def test_poison_costs_no_other_prediction(kafka_servers: str, topic: str, tmp_pa
 def test_a_damaged_file_of_the_archive_is_set_aside(tmp_path: Path) -> None:
     archive = PredictionArchive(tmp_path)
     for number in range(5):
-        archive.append("a topic", [Kept(0, number, prediction(number))])
+        archive.append("a topic", [Archived(0, number, prediction(number))])
     victim = archive.files()[2]
     victim.write_bytes(victim.read_bytes()[:-20])
     assert archive.read(["id"], target="repeat_purchase").num_rows == 4
@@ -299,7 +299,7 @@ def test_a_damaged_file_of_the_archive_is_set_aside(tmp_path: Path) -> None:
     victim = archive.files()[1]
     victim.write_bytes(b"no Parquet at all")
     for number in range(5, 70):
-        archive.append("a topic", [Kept(0, number, prediction(number))])
+        archive.append("a topic", [Archived(0, number, prediction(number))])
     assert len(archive.files()) < 20
     assert archive.read(["id"], target="repeat_purchase").num_rows == 68
 
@@ -310,7 +310,7 @@ def test_an_archive_stays_within_its_bound_and_goes_on_where_it_was(tmp_path: Pa
     old = tmp_path / "older-topic" / "0000-000000000000-000000000009.parquet"
     old.parent.mkdir()
     for number in range(300):
-        archive.append("topic", [Kept(0, number, prediction(number))])
+        archive.append("topic", [Archived(0, number, prediction(number))])
         if number == 0:
             old.write_bytes(next(path for path in archive.files() if path.parent.name == "topic").read_bytes())
     sizes = {path: path.stat().st_size for path in archive.files()}
@@ -320,7 +320,7 @@ def test_an_archive_stays_within_its_bound_and_goes_on_where_it_was(tmp_path: Pa
     assert f"p-{299}" in kept
     assert "p-0" not in kept or old.exists()
     tiny = PredictionArchive(tmp_path, most_bytes=1)
-    tiny.append("topic", [Kept(0, 300, prediction(300))])
+    tiny.append("topic", [Archived(0, 300, prediction(300))])
     assert tiny.ends("topic") == {0: 300}
     assert len(tiny.files()) <= 2, "the last file of a partition stays"
 
@@ -330,7 +330,7 @@ def test_what_is_old_leaves_files_that_were_joined_too(tmp_path: Path) -> None:
     archive = PredictionArchive(tmp_path)
     given = [NOON + timedelta(days=number) for number in range(80)]
     for number, at in enumerate(given):
-        archive.append("topic", [Kept(0, number, msgspec.structs.replace(prediction(number), timestamp=at))])
+        archive.append("topic", [Archived(0, number, msgspec.structs.replace(prediction(number), timestamp=at))])
     assert len(archive.files()) < 20, "64 are one"
 
     def ids() -> set[str]:
@@ -353,7 +353,7 @@ def test_large_files_are_not_written_anew_again_and_again(tmp_path: Path, monkey
     archive = PredictionArchive(tmp_path)
     written: dict[Path, float] = {}
     for number in range(400):
-        archive.append("topic", [Kept(0, number, prediction(number))])
+        archive.append("topic", [Archived(0, number, prediction(number))])
         for path in archive.files():
             if path.stat().st_size >= 30_000:
                 written.setdefault(path, path.stat().st_mtime_ns)
@@ -365,12 +365,12 @@ def test_large_files_are_not_written_anew_again_and_again(tmp_path: Path, monkey
 
 def test_what_a_writer_that_died_had_begun_is_deleted_in_time(tmp_path: Path) -> None:
     archive = PredictionArchive(tmp_path)
-    archive.append("topic", [Kept(0, 0, prediction(0))])
+    archive.append("topic", [Archived(0, 0, prediction(0))])
     left = [tmp_path / "topic" / f".0000-000000000001-000000000001.parquet.{name}" for name in ("old", "new")]
     for path in left:
         path.write_bytes(b"half")
     os.utime(left[0], (time.time() - 7200,) * 2)
-    archive.append("topic", [Kept(0, 1, prediction(1))])
+    archive.append("topic", [Archived(0, 1, prediction(1))])
     assert [path.exists() for path in left] == [False, True]
 
 
@@ -380,7 +380,7 @@ def test_machines_share_an_archive_in_a_bucket(tmp_path: Path) -> None:
     here, there = (PredictionArchive(store.bucket(tmp_path / name) / "predictions") for name in ("here", "there"))
     target = prediction(0).target
     for number in range(70):
-        here.append("topic", [Kept(0, number, prediction(number))])
+        here.append("topic", [Archived(0, number, prediction(number))])
     assert there.ends("topic") == {0: 69}
     assert len(there.files()) < 20, "small files are joined"
     assert sorted(there.read(["id"], target=target)["id"].to_pylist()) == sorted(f"p-{n}" for n in range(70))
@@ -397,5 +397,5 @@ def test_machines_share_an_archive_in_a_bucket(tmp_path: Path) -> None:
     assert [path.name for path in there.damaged()] == [Path(name).name + ".damaged"]
     assert there.ends("topic") == {0: 69}
     tiny = PredictionArchive(store.bucket(tmp_path / "here") / "predictions", most_bytes=1)
-    tiny.append("topic", [Kept(0, 70, prediction(70))])
+    tiny.append("topic", [Archived(0, 70, prediction(70))])
     assert len(there.files()) <= 2, "the last file of a partition stays"

@@ -15,7 +15,7 @@ from features.state.values import Value
 from server.redis.memory import MemoryLiveStates
 from server.scoring.inputs import Inputs
 from server.scoring.question import Question
-from server.scoring.reader import Known, Reader
+from server.scoring.reader import ReadEntity, Reader
 from server.scoring.telemetry import Telemetry
 
 pytestmark = pytest.mark.integration  # it scores with hundreds of models
@@ -28,7 +28,7 @@ def reader() -> Reader:
     return Reader(plan(), MemoryLiveStates(states), Telemetry())
 
 
-def read(reader: Reader, inputs: Inputs, question: Question) -> list[Known]:
+def read(reader: Reader, inputs: Inputs, question: Question) -> list[ReadEntity]:
     return list(asyncio.run(reader.read(inputs.keys_of(question.named))).values())
 
 

@@ -17,7 +17,7 @@ from target_log import START_US, Act, table
 from data.errors import ConfigurationError
 from data.log.event_log import EventLog
 from data.units import DAY_US, MINUTE_US, from_micros
-from events.predictions.archive import Kept, PredictionArchive
+from events.predictions.archive import Archived, PredictionArchive
 from events.predictions.sink import PredictionSink
 from features.plan.plan import Plan
 from model.registry.published import CHAMPION
@@ -94,7 +94,7 @@ def test_after_a_change_of_champion_each_version_is_judged_for_itself(tmp_path: 
             )
             for number in range(first, first + count)
         ]
-        kept = [Kept(0, first + number, one) for number, one in enumerate(made)]
+        kept = [Archived(0, first + number, one) for number, one in enumerate(made)]
         PredictionArchive(settings.predictions).append("topic", kept)
 
     def judged() -> tuple[list[tuple[str, int]], str]:

@@ -11,7 +11,7 @@ from data.errors import TrainingError
 from data.log.event_log import EventLog
 from data.shop.shop import Shop, ShopConfig
 from data.units import DAY_US, from_micros
-from events.predictions.archive import Kept, PredictionArchive
+from events.predictions.archive import Archived, PredictionArchive
 from model.registry.published import Registry
 from model.targets import REPEAT_PURCHASE
 from model.training.train import TrainOptions, train
@@ -50,7 +50,7 @@ def keep_predictions_of_another_plan(settings: Settings, many: int) -> None:
         )
         for number in range(many)
     ]
-    PredictionArchive(settings.predictions).append("topic", [Kept(0, place, one) for place, one in enumerate(kept)])
+    PredictionArchive(settings.predictions).append("topic", [Archived(0, place, one) for place, one in enumerate(kept)])
 
 
 def test_a_target_without_yes_in_a_period_is_named_and_nothing_is_registered(settings: Settings) -> None:

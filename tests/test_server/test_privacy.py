@@ -27,7 +27,7 @@ from data.log.event_log import EventLog
 from data.log.person import Person
 from data.units import HOUR_US
 from events.kafka.topics import dead_letter_topic, ensure_topics
-from events.predictions.archive import Kept, PredictionArchive
+from events.predictions.archive import Archived, PredictionArchive
 from events.predictions.message import encode_prediction
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from server.api.app import create_app
@@ -84,7 +84,7 @@ def settings(
         project=project,
     )
     ensure_topics(broker.servers, made.kafka_names.events)
-    kept = [Kept(0, n, msgspec.structs.replace(prediction(n), user_id=USERS[n % 3])) for n in range(30)]
+    kept = [Archived(0, n, msgspec.structs.replace(prediction(n), user_id=USERS[n % 3])) for n in range(30)]
     PredictionArchive(made.predictions).append("of-before", kept)
     return made
 

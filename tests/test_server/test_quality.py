@@ -21,7 +21,7 @@ from thorough import examples
 from data.default_shop import SHOP
 from data.log.event_log import EventLog
 from data.units import DAY_US, from_micros
-from events.predictions.archive import Kept, PredictionArchive
+from events.predictions.archive import Archived, PredictionArchive
 from events.predictions.message import Prediction, Role, decode_prediction
 from features.batch.engine import DuckDBEngine
 from features.plan.plan import Plan
@@ -237,7 +237,7 @@ def test_each_version_is_judged_by_the_question_that_it_learned(tmp_path: Path, 
         decode_prediction(value) for _, value in PredictionMessages(models, SHOP)([(NOW, answer) for answer in made])
     ]
     archive = PredictionArchive(home / "predictions")
-    archive.append("topic", [Kept(0, offset, one) for offset, one in enumerate(kept) if one is not None])
+    archive.append("topic", [Archived(0, offset, one) for offset, one in enumerate(kept) if one is not None])
     configured = read_settings(home=home, kafka_servers=f"127.0.0.1:{free_port()}")
     [live], _ = evaluate_live(configured, lambda _: None)
     assert {model.model: model.settled for model in live.models} == {versions[0]: 100, versions[1]: 0}
@@ -255,7 +255,7 @@ def test_what_a_version_asked_is_not_guessed(tmp_path: Path, plan: Plan) -> None
     made = PredictionMessages(models, SHOP)([(NOW, answer) for answer in answers(home, 60)])
     kept = [structs.replace(one, model="20200101-000000-abcdef") for _, v in made if (one := decode_prediction(v))]
     archive = PredictionArchive(home / "predictions")
-    archive.append("topic", [Kept(0, offset, one) for offset, one in enumerate(kept)])
+    archive.append("topic", [Archived(0, offset, one) for offset, one in enumerate(kept)])
     EventLog(home / "log").write_history("shop", [table([Act("view", "x", "y", 100 * DAY_US)])])
     [live], _ = evaluate_live(read_settings(home=home, kafka_servers=f"127.0.0.1:{free_port()}"), lambda _: None)
     assert [(model.model, model.predictions, model.settled) for model in live.models] == [
@@ -275,7 +275,7 @@ def test_the_reports_are_written_from_what_was_kept(tmp_path: Path, plan: Plan) 
     made = PredictionMessages(models, SHOP)([(from_micros(START_US), answer) for answer in answers(home, 600)])
     kept = [decode_prediction(value) for _, value in made]
     PredictionArchive(home / "predictions").append(
-        "topic", [Kept(0, offset, one) for offset, one in enumerate(kept) if one is not None]
+        "topic", [Archived(0, offset, one) for offset, one in enumerate(kept) if one is not None]
     )
     configured = read_settings(home=home, kafka_servers=f"127.0.0.1:{free_port()}")
     heard: list[str] = []

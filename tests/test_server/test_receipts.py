@@ -19,7 +19,7 @@ from system import SystemHere
 
 from data.errors import ConfigurationError
 from data.units import DAY_US, HOUR_US
-from events.predictions.archive import Kept
+from events.predictions.archive import Archived
 from server.jobs.receipts.answered import find_answers, keep_new, newest_answers
 from server.jobs.receipts.late import find_late
 from server.jobs.receipts.replay import Replayed, replay
@@ -97,7 +97,7 @@ def test_what_an_answer_was_made_of_and_is_gone_is_named(shop: AnsweredShop) -> 
 
     with pytest.raises(ConfigurationError, match="prediction nonsense: not among those"):
         find_answers(shop.settings, [whole.id, "nonsense"], quiet)
-    open_archive(shop.settings).append("older", [Kept(0, 0, prediction(1))])
+    open_archive(shop.settings).append("older", [Archived(0, 0, prediction(1))])
     [older] = replay(shop.settings, find_answers(shop.settings, ["p-1"], quiet), quiet)
     assert (older.again, "no receipt" in older.note) == (None, True)
 

@@ -17,7 +17,7 @@ from data.log.retention import Retention
 from data.units import DAY_US, HOUR_US, to_micros
 from events.kafka.topic_retention import TopicRetention
 from events.kafka.topics import dead_letter_topic, ensure_topics
-from events.predictions.archive import Kept
+from events.predictions.archive import Archived
 from server.cli.view import sizes_in_words
 from server.jobs.retention.apply import apply_retention
 from server.jobs.retention.sizes import Sample, growth, memory_problem, note, samples
@@ -54,7 +54,7 @@ def test_what_is_old_goes_and_what_is_needed_stays(settings: Settings, broker: K
     archive = open_archive(settings)
     for number in range(4):
         one = msgspec.structs.replace(prediction(number), timestamp=NOON - timedelta(days=100 - 30 * number))
-        archive.append("topic", [Kept(0, number, one)])
+        archive.append("topic", [Archived(0, number, one)])
     saying = settings.model_copy(
         update={
             "retention": "log=400d,predictions=50d,dead_letters=30d",

@@ -12,7 +12,7 @@ from serving import make_home, plan, tiny_model
 from data.log.event_log import EventLog
 from data.shop.shop import Shop, ShopConfig
 from data.units import DAY_US, from_micros
-from events.predictions.archive import Kept, PredictionArchive
+from events.predictions.archive import Archived, PredictionArchive
 from model.registry.published import CHALLENGER, CHAMPION, Registry
 from model.targets import PURCHASE_INTENT
 from server.jobs.modelling import open_lifecycle
@@ -112,7 +112,7 @@ def test_what_has_drifted_does_not_train_the_same_log_again(runs: list[Retrainin
         features=features,
     )
     PredictionArchive(settings.predictions).append(
-        "topic", [Kept(0, offset, msgspec.structs.replace(one, id=f"p{offset}")) for offset in range(600)]
+        "topic", [Archived(0, offset, msgspec.structs.replace(one, id=f"p{offset}")) for offset in range(600)]
     )
     again = retrain(settings, lambda _: None, TARGET, if_needed=True, max_rows=8_000)
     assert "features drifted past a PSI" in again.reasons[0]

@@ -116,7 +116,7 @@ def test_what_is_watched_is_there(
     )
     said: set[str] = set()
     with ExitStack() as stack:
-        stack.enter_context(in_background(partial(run_worker, settings, name="w", told=stream.note)))
+        stack.enter_context(in_background(partial(run_worker, settings, name="w", on_status=stream.note)))
         stack.enter_context(in_background(monitor.run))
         poll_until(lambda: not stream.standstill())
         producer.note(run_producer(settings, options, threading.Event(), producer.note))

@@ -74,7 +74,7 @@ class Folds:
         if self._editions is None:
             return False
         try:
-            encoded = self._editions.told()
+            encoded = self._editions.stored()
             if not encoded:  # a store that was emptied says nothing, and is waited for elsewhere
                 return False
             if encoded == self._encoded and not (self._has_failed and self._again.is_due()):

@@ -53,7 +53,7 @@ class JobOptions:
 class SparkJob:
     """One job, which reads all of a topic. `make` makes the parts on an executor; `parts` are those of the driver.
 
-    `run` returns when `stop` is set. `told` and `beaten` are as those of a `Worker`.
+    `run` returns when `stop` is set. `on_status` and `on_beat` are as those of a `Worker`.
     """
 
     def __init__(
@@ -64,8 +64,8 @@ class SparkJob:
         session: Any,
         heartbeats: Heartbeats,
         *,
-        beaten: Callable[[], None] = lambda: None,
-        told: Callable[[WorkerStatus, Account], None] = lambda _, __: None,
+        on_beat: Callable[[], None] = lambda: None,
+        on_status: Callable[[WorkerStatus, Account], None] = lambda _, __: None,
     ) -> None:
         self._options = options
         self._parts = parts
@@ -73,7 +73,9 @@ class SparkJob:
         self._spark = session
         self._id = uuid.uuid4().hex
         self._account = Account(parts.clock())
-        self._pulse = Pulse(options.reading.name, self._account, parts.clock, heartbeats, beaten=beaten, told=told)
+        self._pulse = Pulse(
+            options.reading.name, self._account, parts.clock, heartbeats, on_beat=on_beat, on_status=on_status
+        )
         self._folding = threading.Lock()
         """Held while a batch is folded."""
 

@@ -38,14 +38,14 @@ _PATIENCE_S = 120.0
 """How long a task waits for Kafka, Redis or the log before it fails: Spark tries it again, and says why it ends."""
 
 
-class _Kept(NamedTuple):
+class _Shared(NamedTuple):
     """What a process of an executor keeps between tasks of a job."""
 
     parts: Parts
     group: GroupMember
 
 
-_kept: dict[str, _Kept] = {}
+_kept: dict[str, _Shared] = {}
 
 
 class Task:
@@ -77,7 +77,7 @@ class Task:
         """Return when all is in the states and the log, and committed. Raises UnavailableError where it cannot be."""
         kept = _kept.get(self._job)
         if kept is None:
-            kept = _kept[self._job] = _Kept(self._make(), Consumer(self._options))
+            kept = _kept[self._job] = _Shared(self._make(), Consumer(self._options))
         parts, options = kept.parts, self._options
         account, stop = Account(parts.clock()), threading.Event()
         read = partial(read_offsets, options)

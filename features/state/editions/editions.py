@@ -20,7 +20,7 @@ from data.errors import SchemaError, StateError, UnavailableError
 from data.schema import Schema
 from features.plan.plan import Plan
 from features.state.answers import ask, read_fields, read_value, write_fields
-from features.state.editions.standing import Edition, Standing
+from features.state.editions.standing import Edition, Standing, live_edition
 from features.state.redis import OnlineStates
 
 __all__ = ["Editions", "Marks", "Opened", "editions_key"]
@@ -80,14 +80,18 @@ class Editions:
         self.project = project
         self._key = editions_key(project)
 
-    def told(self) -> bytes:
+    def stored(self) -> bytes:
         """Return the standing of the editions as it is stored; empty where there is none."""
         return read_value(self._client, self._key) or b""
 
     def read(self) -> Standing | None:
         """Return the recorded editions; None where there are none. Raises StateError where they cannot be read."""
-        encoded = self.told()
+        encoded = self.stored()
         return Standing.decode(encoded) if encoded else None
+
+    def live(self) -> Edition | None:
+        """Return the edition that answers, as `live_edition` does."""
+        return live_edition(self.stored())
 
     def begin(self, plan: Plan) -> Standing:
         """Return which editions there are; where none are recorded, the first one becomes live, made by this plan."""

@@ -6,7 +6,7 @@ import msgspec
 
 from data.errors import StateError
 
-__all__ = ["Edition", "Stage", "Standing"]
+__all__ = ["Edition", "Stage", "Standing", "live_edition"]
 
 Stage = Literal["settled", "building", "following", "switched", "dropping"]
 """The stage of the other edition: there is none; it is made from the log; workers fold into it too; it was live before,
@@ -54,3 +54,12 @@ class Standing(msgspec.Struct, frozen=True):
             raise StateError(
                 f"Redis: what it says of the editions of states cannot be read ({error}); run `encore rebuild`"
             ) from error
+
+
+def live_edition(encoded: bytes) -> Edition | None:
+    """Return the edition that answers, given how the editions stand as it is stored (empty: nothing is).
+
+    None where no edition is recorded, or one of an older Encore, without a plan. Raises StateError.
+    """
+    live = Standing.decode(encoded).live if encoded else None
+    return live if live is not None and live.plan else None

@@ -50,7 +50,7 @@ def stream(
     log_to_stderr(settings)
     with watched(settings, "ENCORE_STREAM_PORT", settings.stream_port, meters):
         run = run_worker if engine == "worker" else partial(run_spark_job, checkpoint=checkpoint)
-        run(settings, stop_on_signals(), name=name, topic=topic, group=group, told=meters.note)
+        run(settings, stop_on_signals(), name=name, topic=topic, group=group, on_status=meters.note)
 
 
 def translate(

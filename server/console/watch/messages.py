@@ -8,7 +8,7 @@ from typing import Any
 from data.event import MAX_EVENT_BYTES, EventDecoder, Rejection
 from data.schema import Schema
 from data.units import to_micros
-from events.kafka.inspector import GroupLag, Message, PartitionRange
+from events.kafka.inspector import GroupLag, PartitionRange, StoredMessage
 from events.predictions.message import decode_prediction
 from events.stream.heartbeat import WorkerStatus
 from server.console.calculators.answers import named_row
@@ -67,7 +67,7 @@ def member_rows(workers: Sequence[WorkerStatus], group: str, now_us: int) -> lis
     ]
 
 
-def message_rows(messages: Sequence[Message], now_us: int, schema: Schema) -> list[dict[str, Any]]:
+def message_rows(messages: Sequence[StoredMessage], now_us: int, schema: Schema) -> list[dict[str, Any]]:
     """Return a row per message. `no event because` says why a message is no valid event.
 
     Other values are text.
@@ -91,7 +91,7 @@ def message_rows(messages: Sequence[Message], now_us: int, schema: Schema) -> li
 
 
 def prediction_rows(
-    messages: Sequence[Message], schema: Schema, horizon_of: Callable[[str], str] = str
+    messages: Sequence[StoredMessage], schema: Schema, horizon_of: Callable[[str], str] = str
 ) -> list[dict[str, Any]]:
     """Return a row per scored request; messages that are no predictions are left out.
 
@@ -114,7 +114,7 @@ def prediction_rows(
     ]
 
 
-def letter_rows(messages: Sequence[Message]) -> list[dict[str, Any]]:
+def letter_rows(messages: Sequence[StoredMessage]) -> list[dict[str, Any]]:
     """Return a row per dead letter: reason, origin, and its bytes as text."""
     rows = []
     for message in messages:

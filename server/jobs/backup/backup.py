@@ -16,7 +16,15 @@ from data.units import from_micros
 from features.plan.cache import kept_plan
 from model.registry.local_database import local_database
 from server.jobs.backup.cut import cut_of
-from server.jobs.backup.manifest import FORMAT, Kept, Manifest, manifests, object_name, read_manifest, refuse_storage
+from server.jobs.backup.manifest import (
+    FORMAT,
+    Manifest,
+    StoredFile,
+    manifests,
+    object_name,
+    read_manifest,
+    refuse_storage,
+)
 from server.process.home import only_one
 from server.settings import Settings
 from server.shown_settings import public_settings, secrets_that_are_set
@@ -87,18 +95,18 @@ def back_up(
 
 
 def _send_all(
-    cut: Path, place: Place, earlier: dict[str, Kept], progress: Callable[[str], None]
-) -> tuple[dict[str, Kept], list[int]]:
+    cut: Path, place: Place, earlier: dict[str, StoredFile], progress: Callable[[str], None]
+) -> tuple[dict[str, StoredFile], list[int]]:
     """Send the files that the place lacks; return all files by path, and the sizes of those sent."""
     stored_sizes = place.sizes("objects")
-    files: dict[str, Kept] = {}
+    files: dict[str, StoredFile] = {}
     sent: list[int] = []
     paths = sorted(path for path in cut.rglob("*") if path.is_file())
     for number, path in enumerate(paths, 1):
         name, status = path.relative_to(cut).as_posix(), path.stat()
         entry = earlier.get(name)
         if entry is None or (entry.size, entry.written_ns) != (status.st_size, status.st_mtime_ns):
-            entry = Kept(*digest_of(path), status.st_mtime_ns)
+            entry = StoredFile(*digest_of(path), status.st_mtime_ns)
         object_path = object_name(entry.sha256)
         if stored_sizes.get(object_path) != entry.size:
             written = place.send(path, object_path)

@@ -17,7 +17,16 @@ from data.errors import ConfigurationError, DataError
 from data.filesystem.place import Place
 from server.settings import Settings, names_in_home
 
-__all__ = ["FORMAT", "NOT_KEPT", "Kept", "Manifest", "manifests", "object_name", "read_manifest", "refuse_storage"]
+__all__ = [
+    "FORMAT",
+    "NOT_KEPT",
+    "Manifest",
+    "StoredFile",
+    "manifests",
+    "object_name",
+    "read_manifest",
+    "refuse_storage",
+]
 
 FORMAT = 1
 
@@ -27,7 +36,7 @@ NOT_KEPT = {"run", "broker", "store", "feast", "copies", "iceberg"}
 _NAME = re.compile(r"backups/(\d{8}T\d{6}\.\d{6}Z)\.json")
 
 
-class Kept(msgspec.Struct, frozen=True, array_like=True):
+class StoredFile(msgspec.Struct, frozen=True, array_like=True):
     """One file: its hash, its size, and its modification time (ns), by which an unchanged file is recognized."""
 
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
@@ -48,7 +57,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     project: str
     identity: str
     plan: str
-    files: dict[str, Kept]
+    files: dict[str, StoredFile]
     settings: dict[str, str]
     secrets: list[str]
     elsewhere: list[str]

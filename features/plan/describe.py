@@ -54,6 +54,8 @@ def formula(expression: Expression) -> str:
 
 def _written(part: object, name: str = "") -> str:
     match part:
+        case Aggregate("orders" | "sessions", parameter=idle_us):
+            return f"{msgspec.structs.replace(part, parameter=0)}, idle={span(idle_us)}"
         case Aggregate():
             return str(part)
         case Window(_, hop_us, window):

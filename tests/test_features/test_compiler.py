@@ -278,6 +278,7 @@ def test_a_formula_tells_expressions_apart() -> None:
     assert "Quotient(Total(sum(amount) of purchase), Total(count of purchase))" in formulas
     assert "Total(count of purchase, 7d in tiles of 1 hour)" in formulas
     assert "Extreme(max(amount) of purchase)" in formulas
+    assert "OrderValue(orders(order_id) of purchase, idle=1 hour, what=count)" in formulas
 
 
 def test_hash_and_layout_change_when_they_should(shop: Shop) -> None:

@@ -445,6 +445,6 @@ def _describe(details: dict[str, Any], project: Project | None, project_settings
     )
 
 
-def hand_on(variables: Mapping[str, str]) -> None:
+def hand_on(values: Mapping[str, str]) -> None:
     """Set variables for the processes that are started from now on."""
-    os.environ.update(variables)
+    os.environ.update(values)

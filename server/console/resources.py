@@ -224,13 +224,17 @@ def busiest(column: str) -> list[str]:
     return history().most_active(column, _CHOICES)
 
 
-@st.cache_data(ttl=30, show_spinner=False)
-def asking(target: str, key: str) -> Asking | None:  # noqa: ARG001 - part of the cache's key
+def asking(target: str, key: str) -> Asking | None:
     """Return the question that the target's champion answers; None if the API does not answer."""
     try:
-        return asking_of(api().get(f"/models/{quote(target, safe='')}/champion")["report"])
-    except EncoreError:
+        return _asking(target, key)
+    except EncoreError:  # not kept: the API may answer the next time
         return None
+
+
+@st.cache_data(ttl=30, show_spinner=False)
+def _asking(target: str, key: str) -> Asking:  # noqa: ARG001 - part of the cache's key
+    return asking_of(api().get(f"/models/{quote(target, safe='')}/champion")["report"])
 
 
 @st.cache_resource(ttl=5, show_spinner=False)

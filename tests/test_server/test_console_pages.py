@@ -1,6 +1,7 @@
 """Every page of the console over a small real system, and over one where something is missing."""
 
 import logging
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from streamlit.components.v2 import manifest_scanner  # noqa: E402 - only where 
 from streamlit.testing.v1 import AppTest  # noqa: E402 - only where Streamlit is installed
 
 from server.console.calculators.asked_pair import AskedPair, asked_pair  # noqa: E402
+from server.console.calculators.scored_pairs import scored_regulars  # noqa: E402
 from server.console.screens.catalogue import SCREENS  # noqa: E402
 from server.process.kafka_broker import KafkaBroker  # noqa: E402
 from server.process.store import Store  # noqa: E402
@@ -208,6 +210,19 @@ def test_the_overview_says_what_sells_who_is_due_and_what_it_is_worth(in_shop: N
     assert values["Different users"] == "1"
     assert "Nothing is wrong" not in texts(at)
     assert any("product" in table.value and "against before" in table.value for table in at.dataframe)
+
+
+def test_scores_say_when_they_were_made_and_keep_their_question(in_shop: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = run(page("shoppers"))
+    at.toggle[0].set_value(False)
+    at.slider[0].set_value(30)
+    assert re.search(r"Scored at \S+ \S+ UTC\.", texts(run(at)))
+    # The API is gone, and with it whoever could say what the scores of before answer.
+    monkeypatch.setenv("API_PORT", str(free_port()))
+    streamlit.cache_resource.clear()
+    before = scored_regulars(2_000)
+    assert before.question is not None
+    assert before.question.within == "within 30 days"
 
 
 def test_a_probability_has_its_horizon_and_base_rate_beside_it(in_shop: None) -> None:

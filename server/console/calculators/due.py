@@ -7,10 +7,10 @@ from data.units import DAY_US
 from server.console import formats
 from server.console.calculators.answers import Asking, words_of
 from server.console.calculators.asked_pair import AskedPair
-from server.console.calculators.scored_pairs import ScoredPair
+from server.console.calculators.scored_pairs import ScoredPair, ScoredPairs
 from server.console.names import name_of
 
-__all__ = ["average_of", "column_of", "due_rows"]
+__all__ = ["average_of", "column_of", "due_rows", "made_at"]
 
 
 def column_of(question: Asking | None) -> str:
@@ -24,6 +24,11 @@ def average_of(question: Asking | None) -> str:
         return ""
     model = f"{question.model[:1].upper()}{question.model[1:]}"
     return f" On average {formats.percent(question.base_rate)} {question.within}. {model}."
+
+
+def made_at(scored: ScoredPairs) -> str:
+    """Return when scores were made, and the base rate, in sentences."""
+    return f" Scored at {formats.moment(scored.at_us)}.{average_of(scored.question)}"
 
 
 def due_rows(

@@ -9,7 +9,7 @@ from data.errors import DataError
 from model.targets import first_target
 from server.console.calculators.answers import words_of
 from server.console.calculators.asked_pair import AskedPair, asked_pair
-from server.console.calculators.scored_pairs import ScoredPair, scored_regulars
+from server.console.calculators.scored_pairs import ScoredPairs, scored_regulars
 from server.console.formats import plain
 from server.console.names import named
 from server.console.resources import api_key, busiest, served_targets, settings
@@ -63,10 +63,10 @@ def require_pair() -> AskedPair | None:
     return pair
 
 
-def require_regulars(pair: AskedPair, most: int) -> list[ScoredPair]:
+def require_regulars(pair: AskedPair, most: int) -> ScoredPairs:
     """Return the scored regulars, at most `most`; none after showing that there are none."""
     regulars = scored_regulars(most)
-    if not regulars:
+    if not regulars.pairs:
         st.info(
             f"No {words_of(pair.user_key)} has two {plain(pair.events)} of one {words_of(pair.item_key)} yet: let more "
             "come in, or bring a history (`encore import`)."

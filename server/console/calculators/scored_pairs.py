@@ -12,7 +12,7 @@ from server.console.calculators.asked_pair import AskedPair, Regular, asked_pair
 from server.console.calculators.batch_file import ask_all
 from server.console.resources import api, api_key, asking, clock, history, settings
 
-__all__ = ["ScoredPair", "asked_about", "due_within", "scored_candidates", "scored_regulars"]
+__all__ = ["ScoredPair", "ScoredPairs", "asked_about", "due_within", "scored_candidates", "scored_regulars"]
 
 
 class ScoredPair(NamedTuple):
@@ -28,28 +28,40 @@ class ScoredPair(NamedTuple):
         return self.regular.last_us + (self.regular.last_us - self.regular.first_us) // (self.regular.times - 1)
 
 
+class ScoredPairs(NamedTuple):
+    """Pairs, the question that their scores answer (None if unknown), and when these were made, UTC µs."""
+
+    pairs: list[ScoredPair]
+    question: Asking | None
+    at_us: int
+
+
 def asked_about() -> Asking | None:
     """Return the question that scores of pairs answer: the project's first; None if the API does not answer."""
     return asking(first_target(settings().declared), api_key())
 
 
-def scored_regulars(most: int) -> list[ScoredPair]:
-    """Return at most `most` pairs with at least two of the events, the latest first, with their present scores."""
+def scored_regulars(most: int) -> ScoredPairs:
+    """Return at most `most` pairs with at least two of the events, the latest first, with their scores.
+
+    These are up to five minutes old, and shown whether the API answers or not.
+    """
     return _scored(most, api_key())
 
 
 @st.cache_data(ttl=300, show_spinner="scoring those who come again …")
-def _scored(most: int, key: str) -> list[ScoredPair]:  # noqa: ARG001 - part of the cache's key
-    pair = asked_pair(settings().declared)
+def _scored(most: int, key: str) -> ScoredPairs:  # noqa: ARG001 - part of the cache's key
+    pair, now_us = asked_pair(settings().declared), clock()
     if pair is None:
-        return []
-    regulars = history().regulars(pair, clock(), most)
+        return ScoredPairs([], None, now_us)
+    regulars = history().regulars(pair, now_us, most)
     answers = _answers(pair, [(regular.user, regular.item) for regular in regulars])
-    return [
+    pairs = [
         ScoredPair(regular, answer["confidence"], answer["prediction"])
         for regular, answer in zip(regulars, answers, strict=True)
         if answer is not None
     ]
+    return ScoredPairs(pairs, asked_about(), now_us)
 
 
 def scored_candidates(pair: AskedPair, user: str, most: int) -> list[tuple[str, dict[str, Any]]]:

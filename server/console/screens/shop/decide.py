@@ -8,7 +8,6 @@ from server.console.calculators import experiment, intervention
 from server.console.calculators.answers import words_of
 from server.console.calculators.due import column_of
 from server.console.calculators.picking import require_pair, require_regulars
-from server.console.calculators.scored_pairs import asked_about
 from server.console.frame import facts, guarded, heading, plot, table, tabs, tell
 from server.console.screens.shop.interventions import interventions
 
@@ -61,7 +60,7 @@ def _simulator() -> None:
     with right:
         cost = st.number_input("Cost of asking one customer", 0.0, 1e6, 0.0, 0.1, help="In the shop's currency.")
         most = st.select_slider("Customers, those who bought last first", (100, 250, 500, 1_000), 500)
-    regulars = require_regulars(pair, most)
+    regulars, question, _ = require_regulars(pair, most)
     if not regulars:
         return
     outcomes = intervention.simulate(
@@ -117,7 +116,7 @@ def _simulator() -> None:
                 {
                     user: scored.regular.user,
                     item: scored.regular.item,
-                    column_of(asked_about()): round(100 * scored.score, 1),
+                    column_of(question): round(100 * scored.score, 1),
                     f"mean {words_of(pair.amount)}": round(scored.regular.amount, 2),
                 }
                 for scored in regulars

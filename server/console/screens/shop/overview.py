@@ -6,7 +6,7 @@ from data.clock import wall_clock
 from server.console import charts, formats
 from server.console.calculators.answers import words_of
 from server.console.calculators.asked_pair import AskedPair, asked_pair
-from server.console.calculators.due import average_of, column_of, due_rows
+from server.console.calculators.due import column_of, due_rows, made_at
 from server.console.calculators.event_history import Sold
 from server.console.calculators.picking import link_to_ask
 from server.console.calculators.scored_pairs import asked_about, due_within, scored_regulars
@@ -113,16 +113,16 @@ def _sold_row(pair: AskedPair, sold: Sold, unit: str) -> dict[str, object]:
 @guarded
 def _due(pair: AskedPair) -> None:
     st.subheader(f"Who is due: {_DUE_DAYS} days before and after today", anchor=False)
-    regulars, question, now_us = scored_regulars(_PAIRS), asked_about(), clock()
-    due_pairs = [scored for scored in due_within(regulars, now_us, _DUE_DAYS) if scored.prediction]
+    regulars, now_us = scored_regulars(_PAIRS), clock()
+    due_pairs = [scored for scored in due_within(regulars.pairs, now_us, _DUE_DAYS) if scored.prediction]
     if not due_pairs:
         st.info("Nobody is due whose score reaches the threshold.")
     else:
-        rows = due_rows(pair, due_pairs[:_DUE], now_us, question)
-        picked = table(rows, key="overview_due", bar=column_of(question))
+        rows = due_rows(pair, due_pairs[:_DUE], now_us, regulars.question)
+        picked = table(rows, key="overview_due", bar=column_of(regulars.question))
         st.caption(
             f"The {len(rows)} most likely of {len(due_pairs):,} that are due and reach the threshold."
-            f"{average_of(question)} Pick a row to ask about it."
+            f"{made_at(regulars)} Pick a row to ask about it."
         )
         if picked:
             link_to_ask(pair, picked[words_of(pair.user_key)], picked[words_of(pair.item_key)])
@@ -136,7 +136,8 @@ def _worth(pair: AskedPair) -> None:
     if pair.amount is None:
         st.info("What it is worth needs what is paid: a measure that questions have, in `asks` of schema.py.")
         return
-    worth = worth_of(scored_regulars(_PAIRS))
+    regulars = scored_regulars(_PAIRS)
+    worth = worth_of(regulars.pairs)
     if not worth.chosen:
         st.info("No score reaches the threshold now, so there is nobody whom the model would choose.")
         return
@@ -156,8 +157,7 @@ def _worth(pair: AskedPair) -> None:
         },
     )
     st.caption(
-        f"Expected {question.within if question else ''} from the scores as they are now, whatever is done, in the "
-        "shop's currency. What an offer adds is another question: Decide plans the test that measures it."
-        + average_of(question)
+        f"Expected {question.within if question else ''} from the scores, whatever is done, in the shop's currency. "
+        f"What an offer adds is another question: Decide plans the test that measures it.{made_at(regulars)}"
     )
     link("decide", "Decide what to do", ":material/balance:")

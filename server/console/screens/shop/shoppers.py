@@ -6,7 +6,7 @@ import streamlit as st
 
 from server.console import formats
 from server.console.calculators.answers import words_of
-from server.console.calculators.due import average_of, column_of, due_rows
+from server.console.calculators.due import average_of, column_of, due_rows, made_at
 from server.console.calculators.picking import link_to_ask, pick_named, require_pair, require_regulars
 from server.console.calculators.scored_pairs import asked_about, due_within, scored_candidates
 from server.console.csv_table import write_csv
@@ -23,7 +23,7 @@ _SHOWN = 500
 
 def page() -> None:
     """Two lists."""
-    heading("Regulars", "Who comes again, and for what? Scored now, by the model that answers.")
+    heading("Regulars", "Who comes again, and for what? Scored by the model that answers.")
     if require_pair() is None:
         return
     tabs({"Due again": _due, "What somebody comes back for": _somebody})
@@ -37,11 +37,11 @@ def _due() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         days = st.slider("Due within (days, before and after today)", 1, 30, 7, width=320)
         only = st.toggle("Only scores that reach the threshold", value=True)
-    question, regulars = asked_about(), require_regulars(pair, _PAIRS)
-    if not regulars:
+    regulars = require_regulars(pair, _PAIRS)
+    if not regulars.pairs:
         return
-    now_us = clock()
-    due_pairs = [scored for scored in due_within(regulars, now_us, days) if scored.prediction or not only]
+    now_us, question, number = clock(), regulars.question, len(regulars.pairs)
+    due_pairs = [scored for scored in due_within(regulars.pairs, now_us, days) if scored.prediction or not only]
     numbers = {
         "Due": formats.number(len(due_pairs)),
         f"Each {user} once": formats.number(len({scored.regular.user for scored in due_pairs})),
@@ -61,9 +61,9 @@ def _due() -> None:
         link_to_ask(pair, picked[user], picked[item])
     _export(rows, "due-again.csv")
     st.caption(
-        f"Of the {len(regulars):,} pairs of {user} and {item} with at least two {events}, the latest first"
-        + (f"; at most {_PAIRS:,} are looked at." if len(regulars) == _PAIRS else ".")
-        + f" Pick a row to ask about it.{average_of(question)}"
+        f"Of the {number:,} pairs of {user} and {item} with at least two {events}, the latest first"
+        + (f"; at most {_PAIRS:,} are looked at." if number == _PAIRS else ".")
+        + f" Pick a row to ask about it.{made_at(regulars)}"
     )
 
 

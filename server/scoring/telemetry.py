@@ -5,14 +5,16 @@ PROMETHEUS_MULTIPROC_DIR is set before it is imported (by `encore serve --worker
 outlive a worker, so that a sum never falls when a worker is replaced.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 __all__ = ["LastPrediction", "Telemetry", "empty_meters"]
 
@@ -94,8 +96,23 @@ class Telemetry:
         if self._shared is None:
             return self._registry
         combined = CollectorRegistry()
-        MultiProcessCollector(combined, str(self._shared))  # type: ignore[no-untyped-call]
+        combined.register(_OfWorkers(self._shared))
         return combined
+
+
+class _OfWorkers(Collector):
+    """The sums over all workers that share a folder.
+
+    A file that a worker is about to make is empty for a moment: `MultiProcessCollector` by itself fails on it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        files = [str(path) for path in self._folder.glob("*.db") if path.stat().st_size]
+        metrics: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        return metrics
 
 
 def empty_meters(folder: Path) -> None:

@@ -243,7 +243,7 @@ def test_a_version_tells_its_origin_and_when_it_will_be_judged(in_shop: None) ->
 def test_a_feature_tells_its_formula_and_who_uses_it(in_shop: None) -> None:
     at = run(page("feature", feature="user_purchases_7d"))
     assert at.subheader[0].value == r"Purchases\, last 7 days \(user\)"
-    assert "Window(" in at.code[0].value
+    assert at.code[0].value == "Total(count of purchase, 7d in tiles of 1 hour)"
     [use] = [table.value for table in at.dataframe if "importance" in table.value]
     assert use["is"].tolist() == ["champion"]
     assert "feature services with it" in texts(at)

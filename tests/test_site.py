@@ -113,7 +113,7 @@ def _sources(folder: str) -> list[str]:
     return [path.read_text() for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
-@pytest.mark.slow
+@pytest.mark.browser
 @pytest.mark.timeout(600)
 def test_no_page_shuts_anybody_out(tmp_path: Path) -> None:
     """Decisions and steps of one kind are of one template: the first of each is looked at, and some in the dark."""

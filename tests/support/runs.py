@@ -38,11 +38,11 @@ __all__ = [
 
 SLOW = {
     "spark": "starts Spark",
+    "browser": "drives Chromium",
     "system": "starts the whole of Encore",
     "kubernetes": "starts an API server of Kubernetes, where there is one",
     "chaos": "harms a running system for a minute",
     "fuzz": "gives bytes of any kind, or all that the API's description allows",
-    "browser": "drives Chromium",
     "cluster": "starts several brokers or stores that are one",
     "broker": "starts a broker of its own",
     "long": "takes seconds",

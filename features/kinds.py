@@ -70,6 +70,7 @@ class Kind:
     be kept in tiles, and so be asked over a window, whose number is the sum of its tiles' (`additive`) or their merge.
     `in_column_unit`: the number is in the integer unit of its column. `grows`: the direction in which events move the
     number (True up, False down, None either or unreliable). `most_bytes`: what a number takes at most, by `parameter`.
+    `idle`: the `parameter` is an idle time, µs.
     `words` is the template of `features.plan.describe`.
     """
 
@@ -81,6 +82,7 @@ class Kind:
     in_column_unit: bool = False
     grows: bool | None = None
     most_bytes: Callable[[int], int] = lambda _: _INTEGER
+    idle: bool = False
     words: str = ""
 
 
@@ -125,7 +127,12 @@ def _max(left: Any, right: Any, _parameter: int) -> Any:
 
 
 def _listed(
-    summary: Callable[[int], Summary], most_bytes: Callable[[int], int], *, tiled: bool = False, words: str = ""
+    summary: Callable[[int], Summary],
+    most_bytes: Callable[[int], int],
+    *,
+    tiled: bool = False,
+    idle: bool = False,
+    words: str = "",
 ) -> Kind:
     """Return the kind whose number is a list."""
 
@@ -136,7 +143,7 @@ def _listed(
     def merge(left: Any, right: Any, parameter: int) -> Any:
         return summary(parameter).merge(left, right)
 
-    return Kind(None, step, merge, tiled=tiled, most_bytes=most_bytes, words=words)
+    return Kind(None, step, merge, tiled=tiled, most_bytes=most_bytes, idle=idle, words=words)
 
 
 KINDS: dict[str, Kind] = {
@@ -217,6 +224,7 @@ KINDS: dict[str, Kind] = {
     "orders": _listed(
         summaries.orders,
         lambda _: 3 + summaries.MOST_ORDERS * (1 + _INTEGER + _LABEL),
+        idle=True,
         words="number of orders among {events}",
     ),
     # Of a day at most, the widest tile.
@@ -224,6 +232,7 @@ KINDS: dict[str, Kind] = {
         summaries.sessions,
         lambda idle: 3 + (1 + DAY_US // idle) * (1 + 3 * _INTEGER),
         tiled=True,
+        idle=True,
         words="sessions of {events}",
     ),
 }

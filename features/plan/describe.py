@@ -54,7 +54,7 @@ def formula(expression: Expression) -> str:
 
 def _written(part: object, name: str = "") -> str:
     match part:
-        case Aggregate("orders" | "sessions", parameter=idle_us):
+        case Aggregate(kind, parameter=idle_us) if KINDS[kind].idle:
             return f"{msgspec.structs.replace(part, parameter=0)}, idle={span(idle_us)}"
         case Aggregate():
             return str(part)

@@ -137,7 +137,7 @@ def _worth(pair: AskedPair) -> None:
         st.info("What it is worth needs what is paid: a measure that questions have, in `asks` of schema.py.")
         return
     regulars = scored_regulars(_PAIRS)
-    worth = worth_of(regulars.pairs)
+    question, worth = regulars.question, worth_of(regulars.pairs)
     if not worth.chosen:
         st.info("No score reaches the threshold now, so there is nobody whom the model would choose.")
         return

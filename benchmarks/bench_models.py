@@ -12,31 +12,25 @@ import json
 import tempfile
 import time
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from best_possible import own_probabilities
 from machine import this_machine
-from numpy.typing import NDArray
+from with_orders import ORDERS, RESAMPLES, judge_with_orders, score_with_orders
 
 from data.shop.shop import Shop, ShopConfig
-from features.plan.groups import names_without
-from model.artifact.predictor import Predictor
-from model.evaluation.evaluation import bootstrap, evaluate
 from model.examples.spine import build_spine
 from model.examples.split import split_by_time
-from model.examples.training_set import TrainingSet, build_training_set
-from model.targets import Target, target_named
-from model.training.train import TrainOptions, train
+from model.examples.training_set import build_training_set
+from model.targets import target_named
+from model.training.train import TrainOptions
 from server.event_log import open_batch, open_log
 from server.jobs import build
 from server.settings import read_settings
 
 END_US = 1_760_000_000_000_000
-ORDERS = ("user.orders", "user_product.orders", "request.orders")
-RESAMPLES = 500
 
 
 def main() -> None:
@@ -69,49 +63,10 @@ def _shop(seed: int, targets: list[str], estimators: list[str], max_rows: int) -
             possible = own_probabilities(
                 shop, target, questions["user_id"].tolist(), questions["product_id"].tolist(), times_us[tested]
             )
-            sides = {"before": _narrowed(examples, names_without(plan, ORDERS)), "after": examples}
-            result["targets"][target.name] = _judged(sides, target, estimators, tested, possible)
+            options = [TrainOptions(estimator=name) for name in estimators]
+            scores = score_with_orders(examples, plan, target, options, _tell)
+            result["targets"][target.name] = judge_with_orders(examples, scores, tested, possible)
     return result
-
-
-def _judged(
-    sides: dict[str, TrainingSet],
-    target: Target,
-    estimators: list[str],
-    tested: NDArray[np.int64],
-    possible: NDArray[np.float64],
-) -> dict[str, Any]:
-    labels = sides["after"].labels[tested]
-    users = sides["after"].users
-    assert users is not None
-    result: dict[str, Any] = {
-        "questions": len(labels),
-        "base_rate": float(labels.mean()),
-        "possible": _metrics(labels, possible),
-    }
-    for name in estimators:
-        scores = {"possible": possible}
-        for when, examples in sides.items():
-            _tell(f"  {name}, {when}")
-            predictor = Predictor(train(examples, target, feature_plan="", options=TrainOptions(estimator=name)))
-            scores[when] = predictor.score(examples.rows[tested])
-        intervals = bootstrap(labels, scores, users[tested], resamples=RESAMPLES, seed=0, versus="after")
-        result[name] = {
-            **{when: _metrics(labels, scores[when]) for when in sides},
-            "gain": intervals["after over before"],
-            "after_over_possible": intervals["after over possible"],
-        }
-    return result
-
-
-def _metrics(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str, float | None]:
-    metrics = evaluate(labels, scores, 0.5)
-    return {name: getattr(metrics, name) for name in ("roc_auc", "pr_auc", "precision_at_5pct", "ece")}
-
-
-def _narrowed(examples: TrainingSet, names: tuple[str, ...]) -> TrainingSet:
-    columns = [examples.features.index(name) for name in names]
-    return replace(examples, features=names, rows=np.ascontiguousarray(examples.rows[:, columns]))
 
 
 def _tell(message: str) -> None:

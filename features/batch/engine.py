@@ -223,7 +223,7 @@ class DuckDBEngine:
         topic = newest_topic(self.log.sources())
         with self._reading():
             result = self.connection.raw_sql(states_sql(entity_plan, topic))
-            yield from state_rows(result.fetch_record_batch(_ROWS), entity_plan, topic)
+            yield from state_rows(result.to_arrow_reader(_ROWS), entity_plan, topic)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

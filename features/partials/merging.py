@@ -134,7 +134,7 @@ class Merged:
             f'SELECT {keys}, kind, partition, "offset", last_us, state{numbers} '  # noqa: S608 - ours
             f"FROM {self._scan(plan)}{joins} ORDER BY {keys}"
         )
-        reader = self._engine.connection.raw_sql(query).fetch_record_batch(_ROWS)
+        reader = self._engine.connection.raw_sql(query).to_arrow_reader(_ROWS)
         for batch in reader:
             yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 

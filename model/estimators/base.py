@@ -71,9 +71,8 @@ class Range:
 class Estimator(Protocol):
     """A learning algorithm. Constructing it imports `library`.
 
-    Class imbalance is corrected by the calibration and the threshold. The linear model, the network and the boosted
-    trees weigh the classes equally in learning; the forest does not, since its leaves are large, and class weights made
-    it rank worse.
+    Class imbalance is corrected by the calibration and the threshold. Weighing the classes equally in learning made all
+    rank worse but the network, which does (ADR 147).
     """
 
     name: ClassVar[str]

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from data.errors import ConfigurationError
-from model.estimators.base import Estimator
+from model.estimators.base import Estimator, Labels, Rows
 from model.estimators.blend import ForestAndLine
 from model.estimators.forest import RandomForest
 from model.estimators.hist_boosting import HistGradientBoosting
@@ -13,7 +15,16 @@ from model.estimators.logistic import LogisticRegression
 from model.estimators.mlp import Mlp
 from model.estimators.xgboost import XgBoost
 
-__all__ = ["AUTO", "BASELINE", "CHOICE", "ESTIMATORS", "available_estimators", "check_estimator", "make_estimator"]
+__all__ = [
+    "AUTO",
+    "BASELINE",
+    "CHOICE",
+    "ESTIMATORS",
+    "available_estimators",
+    "check_estimator",
+    "fit_estimator",
+    "make_estimator",
+]
 
 AUTO = "auto"
 """Not an estimator: choose one by cross-validation over time."""
@@ -60,3 +71,14 @@ def make_estimator(name: str, seed: int = 0, parameters: Mapping[str, Any] | Non
         return kind(seed, {**kind.defaults, **(parameters or {})})
     except TypeError as error:
         raise ConfigurationError(f"estimator {name}: {error}") from error
+
+
+def fit_estimator(name: str, seed: int, parameters: Mapping[str, Any], rows: Rows, labels: Labels) -> Estimator:
+    """Return `make_estimator`'s estimator, fitted with one thread of OpenMP and BLAS (ADR 147).
+
+    With more, they wait for each other on a busy machine, and sums of floats depend on the number of cores. The forest
+    grows its trees on all cores, in threads of its own.
+    """
+    estimator = make_estimator(name, seed, parameters)
+    with threadpool_limits(limits=1):
+        return estimator.fit(rows, labels)

@@ -26,7 +26,6 @@ class HistGradientBoosting:
         "min_samples_leaf": 40,
         "l2_regularization": 5.0,
         "max_features": 0.3,
-        "class_weight": "balanced",
     }
     space: ClassVar[Mapping[str, Range]] = {
         "max_iter": Range(50, 400, whole=True),

@@ -29,7 +29,6 @@ class LightGbm:
         "min_child_samples": 40,
         "reg_lambda": 5.0,
         "colsample_bytree": 0.5,
-        "class_weight": "balanced",
     }
     space: ClassVar[Mapping[str, Range]] = {
         "n_estimators": Range(50, 500, whole=True),
@@ -45,6 +44,7 @@ class LightGbm:
         self.parameters = parameters
         self.model = LGBMClassifier(
             random_state=seed,
+            n_jobs=1,
             deterministic=True,
             force_row_wise=True,
             verbosity=-1,

@@ -17,7 +17,7 @@ class LogisticRegression:
 
     name: ClassVar[str] = "logistic_regression"
     library: ClassVar[Library] = SCIKIT_LEARN
-    defaults: ClassVar[Mapping[str, Any]] = {"C": 0.05, "max_iter": 500, "class_weight": "balanced"}
+    defaults: ClassVar[Mapping[str, Any]] = {"C": 0.01, "max_iter": 500}
     space: ClassVar[Mapping[str, Range]] = {"C": Range(1e-4, 10)}
 
     def __init__(self, seed: int, parameters: Mapping[str, Any]) -> None:

@@ -43,8 +43,7 @@ class XgBoost:
 
     def fit(self, rows: Rows, labels: Labels) -> Self:
         """Fit the trees; see `Estimator`."""
-        balance = float((1 - labels).sum() / labels.sum())
-        self.model.set_params(scale_pos_weight=balance).fit(rows, labels)
+        self.model.fit(rows, labels)
         return self
 
     def score(self, rows: Rows) -> Scores:

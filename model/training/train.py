@@ -19,7 +19,7 @@ from model.artifact.metadata import Metadata, Part, Probe
 from model.artifact.predictor import Scorer
 from model.calibration import Calibration
 from model.estimators.base import Estimator
-from model.estimators.catalogue import AUTO, BASELINE, check_estimator, make_estimator
+from model.estimators.catalogue import AUTO, BASELINE, check_estimator, fit_estimator, make_estimator
 from model.evaluation.drift import MIN_ROWS as DRIFT_ROWS
 from model.evaluation.drift import reference_of
 from model.evaluation.judge import judge, permutation_importances
@@ -112,8 +112,8 @@ def train(
     name, parameters, choice = _chosen(examples, rows["learn"], target, options, progress)
 
     def make(kind: str, overrides: Mapping[str, Any]) -> Fit:
-        return lambda places: make_estimator(kind, options.seed, overrides).fit(
-            examples.rows[places], examples.labels[places]
+        return lambda places: fit_estimator(
+            kind, options.seed, overrides, examples.rows[places], examples.labels[places]
         )
 
     fit = make(name, parameters)

@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score
 
 from data.errors import TrainingError
 from model.estimators.base import Library
-from model.estimators.catalogue import CHOICE, ESTIMATORS, make_estimator
+from model.estimators.catalogue import CHOICE, ESTIMATORS, fit_estimator
 from model.examples.training_set import TrainingSet
 
 __all__ = ["Fold", "compare_estimators", "cross_validate", "sampled", "time_folds", "tune", "usable_folds"]
@@ -74,7 +74,8 @@ def cross_validate(
     """Return the mean PR AUC over the folds, each divided by its base rate, so that rare positives weigh no less."""
     ratios = []
     for fold in folds:
-        estimator = make_estimator(name, seed, parameters).fit(examples.rows[fold.learn], examples.labels[fold.learn])
+        learn = fold.learn
+        estimator = fit_estimator(name, seed, parameters, examples.rows[learn], examples.labels[learn])
         labels = examples.labels[fold.judge]
         ratios.append(average_precision_score(labels, estimator.score(examples.rows[fold.judge])) / labels.mean())
     return float(np.mean(ratios))

@@ -18,7 +18,7 @@ from data.units import from_micros, to_micros
 from events.predictions.archive import PredictionArchive
 from model.artifact.metadata import Metadata
 from model.artifact.predictor import Predictor
-from model.estimators.catalogue import BASELINE, make_estimator
+from model.estimators.catalogue import BASELINE, fit_estimator
 from model.evaluation.drift import MIN_ROWS, compared, drifted
 from model.evaluation.live import LIVE_COLUMNS, LiveModel, judge_live
 from model.evaluation.staleness import Staleness, age_words, judge_ages
@@ -140,11 +140,11 @@ def measure_trial(settings: Settings, files: list[str], mapping: str, progress: 
         examples.users if examples.users is not None else np.arange(len(rows)),
         examples.rows,
     )
-    # The forest, since its probabilities are the shares of its leaves; a line would weigh both answers alike.
+    # The forest, since its probabilities are the shares of its leaves.
     measured = measure_uplift(
         trial,
         settings.intervention_rules,
-        lambda inputs, bought: make_estimator(BASELINE, 0, {}).fit(inputs, bought),
+        lambda inputs, bought: fit_estimator(BASELINE, 0, {}, inputs, bought),
         intervention=rows["intervention"].iloc[0],
     )
     first, last = rows["event_timestamp"].iloc[0].to_pydatetime(), rows["event_timestamp"].iloc[-1].to_pydatetime()

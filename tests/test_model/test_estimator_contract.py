@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from data.errors import ConfigurationError
 from model.artifact.predictor import Scorer
 from model.calibration import Calibration
 from model.estimators.base import Estimator, Range
-from model.estimators.catalogue import AUTO, ESTIMATORS, available_estimators, make_estimator
+from model.estimators.catalogue import AUTO, ESTIMATORS, available_estimators, fit_estimator, make_estimator
 from model.numbers.blend import Blend
 from model.numbers.calibration import probabilities
 from model.numbers.explanation import Explainer, decode_shares, encode_shares, shares_of
@@ -49,7 +50,7 @@ def examples() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 @lru_cache
 def fitted(name: str) -> Estimator:
-    return make_estimator(name, 3, SMALL.get(name)).fit(*examples())
+    return fit_estimator(name, 3, SMALL.get(name, {}), *examples())
 
 
 @lru_cache
@@ -97,10 +98,26 @@ def test_it_ranks_what_it_learned_by_finite_scores(name: str) -> None:
 
 
 def test_the_same_seed_gives_the_same_model(name: str) -> None:
-    again = make_estimator(name, 3, SMALL.get(name)).fit(*examples())
+    again = fit_estimator(name, 3, SMALL.get(name, {}), *examples())
     calibration = fit_sigmoid(again.score(examples()[0]), examples()[1])
     both = [onnx_bytes(each.numbers(), calibration, WIDTH) for each in (fitted(name), again)]
     assert both[0] == both[1]
+
+
+def test_it_is_fitted_on_one_thread_of_openmp_and_blas(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind: Any = ESTIMATORS[name]
+    fit, threads = kind.fit, list[int]()
+
+    def watched(estimator: Any, *data: Any) -> Any:
+        threads.extend(pool["num_threads"] for pool in threadpool_info())
+        return fit(estimator, *data)
+
+    monkeypatch.setattr(kind, "fit", watched)
+    with threadpool_limits(limits=2):
+        fit_estimator(name, 3, SMALL.get(name, {}), *examples())
+        after = [pool["num_threads"] for pool in threadpool_info()]
+    assert set(threads) == {1}
+    assert 2 in after
 
 
 def test_onnx_scores_as_the_library_does(name: str) -> None:

@@ -100,7 +100,8 @@ format: $(INSTALLED) ## mend style and format
 clean: $(INSTALLED) ## forget all state: history, log, store, models
 	@.venv/bin/encore clean $(ARGS)
 
-BENCHMARKS := $(patsubst benchmarks/bench_%.py,bench-%,$(wildcard benchmarks/bench_*.py))
+# Without bench-months, which is about a file that the project does not have.
+BENCHMARKS := $(filter-out bench-months,$(patsubst benchmarks/bench_%.py,bench-%,$(wildcard benchmarks/bench_*.py)))
 
 bench: $(BENCHMARKS) ## all benchmarks
 

@@ -1,5 +1,6 @@
 """A random forest that averages the evidence of its trees' leaves."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Self
@@ -48,12 +49,17 @@ class RandomForest:
     def fit(self, rows: Rows, labels: Labels) -> Self:
         """Fit the forest; see `Estimator`."""
         most = self.parameters["max_samples"]
-        self.model.set_params(max_samples=min(most, len(rows)) if isinstance(most, int) else most).fit(rows, labels)
+        self.model.set_params(max_samples=min(most, len(rows)) if isinstance(most, int) else most)
+        with warnings.catch_warnings():  # see `score`
+            self.model.fit(rows, labels)
         return self
 
     def score(self, rows: Rows) -> Scores:
         """Return the mean evidence of the leaves; see `Estimator`."""
-        values = zip(self._evidence(), self.model.apply(rows).T, strict=True)
+        # scikit-learn's threads each set the process's filters of warnings, and leave others, or none.
+        with warnings.catch_warnings():
+            leaves = self.model.apply(rows)
+        values = zip(self._evidence(), leaves.T, strict=True)
         return np.asarray(np.mean([evidence[leaf] for evidence, leaf in values], axis=0), np.float64)
 
     def numbers(self) -> Trees:

@@ -1,6 +1,7 @@
 """What every estimator owes: each test here runs for each entry of the catalogue."""
 
 import importlib.util
+import warnings
 from functools import lru_cache
 from typing import Any
 
@@ -118,6 +119,16 @@ def test_it_is_fitted_on_one_thread_of_openmp_and_blas(name: str, monkeypatch: p
         after = [pool["num_threads"] for pool in threadpool_info()]
     assert set(threads) == {1}
     assert 2 in after
+
+
+def test_filters_of_warnings_stay(name: str) -> None:
+    """scikit-learn's threads exchange them, nine times in ten where there are many trees."""
+    before = list(warnings.filters)
+    for _ in range(3):
+        estimator = make_estimator(name).fit(*examples())
+        assert list(warnings.filters) == before
+        estimator.score(examples()[0])
+        assert list(warnings.filters) == before
 
 
 def test_onnx_scores_as_the_library_does(name: str) -> None:

@@ -10,7 +10,6 @@ at their trigger; gains and distances are paired 95 % intervals, over users draw
 import argparse
 import json
 import tempfile
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from best_possible import own_probabilities
 from machine import this_machine
-from with_orders import ORDERS, RESAMPLES, judge_with_orders, score_with_orders
+from with_orders import ORDERS, RESAMPLES, judge_with_orders, score_with_orders, tell
 
 from data.shop.shop import Shop, ShopConfig
 from model.examples.spine import build_spine
@@ -48,12 +47,12 @@ def _shop(seed: int, targets: list[str], estimators: list[str], max_rows: int) -
     with tempfile.TemporaryDirectory() as folder:
         settings = read_settings(home=Path(folder))
         events = open_log(settings).write_history("shop", shop.history())
-        plan = build.apply_features(settings, _tell)
+        plan = build.apply_features(settings, tell)
         result: dict[str, Any] = {"seed": seed, "events": events, "targets": {}}
         for target in map(target_named, targets):
             with open_batch(settings) as engine:
                 spine = build_spine(engine, target, max_rows=max_rows)
-            _tell(f"seed {seed}, {target.name}: {len(plan.names)} features of {len(spine):,} questions")
+            tell(f"seed {seed}, {target.name}: {len(plan.names)} features of {len(spine):,} questions")
             examples = build_training_set(spine, build.feature_reader(settings, target), features=plan.names)
             times_us = spine["event_timestamp"].dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.int64)
             assert np.array_equal(times_us, examples.times_us)
@@ -64,13 +63,9 @@ def _shop(seed: int, targets: list[str], estimators: list[str], max_rows: int) -
                 shop, target, questions["user_id"].tolist(), questions["product_id"].tolist(), times_us[tested]
             )
             options = [TrainOptions(estimator=name) for name in estimators]
-            scores = score_with_orders(examples, plan, target, options, _tell)
+            scores = score_with_orders(examples, plan, target, options)
             result["targets"][target.name] = judge_with_orders(examples, scores, tested, possible)
     return result
-
-
-def _tell(message: str) -> None:
-    print(f"{time.process_time():7.1f} s  {message}", flush=True)
 
 
 def _arguments() -> argparse.Namespace:

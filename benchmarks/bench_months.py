@@ -10,7 +10,6 @@ paired 95 % intervals, over users drawn with replacement.
 import argparse
 import json
 import tempfile
-import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from machine import this_machine
-from with_orders import ORDERS, RESAMPLES, judge_with_orders, score_with_orders
+from with_orders import ORDERS, RESAMPLES, judge_with_orders, score_with_orders, tell
 
 from data.clock import wall_clock
 from data.importers import import_files, load_mapping
@@ -44,11 +43,11 @@ def main() -> None:
         settings = read_settings(home=Path(folder))
         tables, _ = import_files(load_mapping(args.map), [args.file], now_us=wall_clock())
         result["events"] = open_log(settings).write_history("history", tables)
-        plan = build.apply_features(settings, _tell)
+        plan = build.apply_features(settings, tell)
         target = replace(target_named(args.target), horizon_us=args.days * DAY_US)
         with open_batch(settings) as engine:
             spine = build_spine(engine, target, max_rows=ALL_ROWS)
-        _tell(f"{len(plan.names)} features of {len(spine):,} questions")
+        tell(f"{len(plan.names)} features of {len(spine):,} questions")
         examples = build_training_set(spine, build.feature_reader(settings, target), features=plan.names)
         later = spine["later"].to_numpy()
         result["periods"] = []
@@ -56,8 +55,8 @@ def main() -> None:
             tested = np.arange(len(spine))[split_by_time(examples.times_us, target.horizon_us, periods).test]
             options = [TrainOptions(estimator=name, periods=periods) for name in args.estimators]
             judged: dict[str, Any] = {"test_start_us": periods.test_start_us, "test_end_us": periods.test_end_us}
-            _tell(f"a period of {len(tested):,} questions")
-            scores = score_with_orders(examples, plan, target, options, _tell)
+            tell(f"a period of {len(tested):,} questions")
+            scores = score_with_orders(examples, plan, target, options)
             for kind, asked in (("at_trigger", tested[~later[tested]]), ("later", tested[later[tested]])):
                 judged[kind] = judge_with_orders(examples, scores, asked)
             result["periods"].append(judged)
@@ -69,10 +68,6 @@ def main() -> None:
 def _periods(text: str) -> Periods:
     start, end = (int(np.datetime64(day, "us").astype(np.int64)) for day in text.split(":"))
     return Periods(test_start_us=start, test_end_us=end)
-
-
-def _tell(message: str) -> None:
-    print(f"{time.process_time():7.1f} s  {message}", flush=True)
 
 
 def _arguments() -> argparse.Namespace:

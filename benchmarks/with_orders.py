@@ -1,6 +1,7 @@
 """Models without and with features of orders, on the same questions."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,14 +19,16 @@ from model.training.train import TrainOptions, train
 ORDERS = ("user.orders", "user_product.orders", "request.orders")
 RESAMPLES = 500
 
-
 Scores = dict[str, dict[str, NDArray[np.float64]]]
 """Of each estimator, `before` and `after`: the scores of all examples."""
 
 
-def score_with_orders(
-    examples: TrainingSet, plan: Plan, target: Target, options: Sequence[TrainOptions], tell: Callable[[str], None]
-) -> Scores:
+def tell(message: str) -> None:
+    """Print a step, after the processor time until it."""
+    print(f"{time.process_time():7.1f} s  {message}", flush=True)
+
+
+def score_with_orders(examples: TrainingSet, plan: Plan, target: Target, options: Sequence[TrainOptions]) -> Scores:
     """Return the scores of models of each of the options without (`before`) and with (`after`) features of orders."""
     sides = {"before": _narrowed(examples, names_without(plan, ORDERS)), "after": examples}
     scores: Scores = {option.estimator: {} for option in options}

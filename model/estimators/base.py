@@ -71,8 +71,8 @@ class Range:
 class Estimator(Protocol):
     """A learning algorithm. Constructing it imports `library`.
 
-    Class imbalance is corrected by the calibration and the threshold. Weighing the classes equally in learning made all
-    rank worse but the network, which does (ADR 147).
+    Class imbalance is corrected by the calibration and the threshold. Weighing the classes equally in learning made
+    most estimators rank worse; only the network does (ADR 147).
     """
 
     name: ClassVar[str]

@@ -44,7 +44,7 @@ class LightGbm:
         self.parameters = parameters
         self.model = LGBMClassifier(
             random_state=seed,
-            n_jobs=1,
+            n_jobs=1,  # it asks for as many threads as there are cores, whatever `fit_estimator` allows
             deterministic=True,
             force_row_wise=True,
             verbosity=-1,

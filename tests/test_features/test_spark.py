@@ -13,7 +13,7 @@ from dataclasses import replace as changed
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -78,26 +78,20 @@ def log(tmp_path: Path) -> EventLog:
     return EventLog(tmp_path / ODD_NAME)
 
 
-class Asked(NamedTuple):
-    """What is asked of an engine about the entities of one kind: each of them at every cutoff."""
-
-    keys: Sequence[EntityKey]
-    cutoffs: Sequence[int]
-
-    def of(self, engine: Engine, plan: Plan) -> list[Values]:
-        """Every feature, at every cutoff."""
-        entity = plan.schema.entity(self.keys[0].entity)
-        asked = [(number, key) for number in range(len(self.cutoffs)) for key in self.keys]
-        spine = pd.DataFrame([key.ids for _, key in asked], columns=list(entity.join_keys))
-        spine["time_us"] = [self.cutoffs[number] for number, _ in asked]
-        features = plan.of(entity.name).features
-        table = engine.values(plan, entity.name, spine, [feature.name for feature in features])
-        types = {feature.name: feature.type + "64" for feature in features}
-        assert {field.name: str(field.type).replace("double", "float64") for field in table.schema} == types
-        answers: list[Values] = [{} for _ in self.cutoffs]
-        for (number, key), row in zip(asked, table.to_pylist(), strict=True):
-            answers[number][key] = row
-        return answers
+def ask(engine: Engine, plan: Plan, keys: Sequence[EntityKey], cutoffs: Sequence[int]) -> list[Values]:
+    """Every feature of each entity, all of one kind, at every cutoff."""
+    entity = plan.schema.entity(keys[0].entity)
+    asked = [(number, key) for number in range(len(cutoffs)) for key in keys]
+    spine = pd.DataFrame([key.ids for _, key in asked], columns=list(entity.join_keys))
+    spine["time_us"] = [cutoffs[number] for number, _ in asked]
+    features = plan.of(entity.name).features
+    table = engine.values(plan, entity.name, spine, [feature.name for feature in features])
+    types = {feature.name: feature.type + "64" for feature in features}
+    assert {field.name: str(field.type).replace("double", "float64") for field in table.schema} == types
+    answers: list[Values] = [{} for _ in cutoffs]
+    for (number, key), row in zip(asked, table.to_pylist(), strict=True):
+        answers[number][key] = row
+    return answers
 
 
 def some_events(number: int, seed: int) -> list[Placed]:
@@ -164,13 +158,13 @@ def ask_both(spark: SparkConnection, more: Plan, tmp_path_factory: pytest.TempPa
     @cache
     def answers(name: str) -> list[Values]:
         keys = [keys_of(more.schema.entity(name), part) for part in parts]
-        asked = Asked(list(dict.fromkeys(chain.from_iterable(keys))), cutoffs)
+        asked = list(dict.fromkeys(chain.from_iterable(keys)))
         with DuckDBEngine(log, threads=1) as duckdb, SparkEngine(log) as engine:
-            theirs, ours = asked.of(duckdb, more), asked.of(engine, more)
+            theirs, ours = (ask(one, more, asked, cutoffs) for one in (duckdb, engine))
         for at_us, expected, found in zip(cutoffs, theirs, ours, strict=True):
             for part, named in zip(parts, keys, strict=True):
-                both = ({key: values[key] for key in named} for values in (expected, found))
-                assert_equal(Question(more, part, at_us), dict(zip(("duckdb", "spark"), both, strict=True)))
+                of_part = {key: expected[key] for key in named}
+                assert_equal(Question(more, part, at_us), {"duckdb": of_part, "spark": found})
         return ours
 
     return lambda entity, at_us: answers(entity)[cutoffs.index(at_us)]

@@ -1,4 +1,4 @@
-"""Machines that share nothing but Kafka, Redis and a bucket: each a home of its own, and real processes in it."""
+"""Machines that share nothing but Kafka, Redis and a bucket: a home each; servers and workers are processes."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from polling import poll_until
-from system import System, interrupt
+from system import SystemHere, interrupt
 
 from data.default_shop import ShopEvent
 from data.event import encode_event
@@ -27,7 +27,7 @@ class Machines:
     def __init__(self, folder: Path, address: str, broker: KafkaBroker, store: Store) -> None:
         user, _, secret = (urlsplit(address).netloc.rpartition("@")[0]).partition(":")
         self._folder = folder
-        self._first = System(folder / "first")
+        self._first = SystemHere(folder / "first")
         self._shared = {
             "KAFKA_SERVERS": broker.servers,
             "REDIS_HOST": store.host,
@@ -63,8 +63,8 @@ class Machines:
         finally:
             interrupt(process)
 
-    def _on(self, name: str) -> System:
-        system = System(self.home(name))
+    def _on(self, name: str) -> SystemHere:
+        system = SystemHere(self.home(name))
         kept = self._first.environment | self._shared | {"ENCORE_HOME": str(self.home(name))}
         system._environment = kept  # noqa: SLF001 - our own
         return system

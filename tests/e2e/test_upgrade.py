@@ -69,7 +69,7 @@ def test_it_is_upgraded_as_the_page_says(system: SystemHere, tmp_path: Path, red
     assert EventLog(settings.log).count() == EVENTS
     for line in LINES:
         words = [word.replace("/backups", str(tmp_path / "backups")) for word in line.split()[1:]]
-        done = system.run(*words, timeout=300)
+        done = system.run(*words)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         if words[:2] != ["rollout", "finish"]:
             now = states(redis_client)

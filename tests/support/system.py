@@ -67,14 +67,13 @@ class System:
         """The environment of its commands."""
         return dict(self._environment)
 
-    def run(self, *command: str, timeout: float = 120, **settings: str) -> "subprocess.CompletedProcess[str]":
-        """Run a command to its end."""
+    def run(self, *command: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end; one that never ends is killed with its test, by the test's timeout."""
         return subprocess.run(
             [sys.executable, "-m", "server.cli", *command],
             env=self._environment | settings,
             capture_output=True,
             text=True,
-            timeout=timeout,
             check=False,
         )
 
@@ -129,7 +128,7 @@ class SystemHere(System):
     A command whose ports, signals, exit or libraries are what is tested wants a process, and so a `System`.
     """
 
-    def run(self, *command: str, timeout: float = 120, **settings: str) -> "subprocess.CompletedProcess[str]":
+    def run(self, *command: str, **settings: str) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end."""
         out, err, code = io.StringIO(), io.StringIO(), 0
         mask, interrupt = os.umask(0o022), signal.getsignal(signal.SIGINT)

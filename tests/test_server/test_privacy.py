@@ -243,7 +243,7 @@ def test_the_commands_say_what_they_do(settings: Settings, tmp_path: Path) -> No
 
     def run(*command: str, servers: str = settings.kafka_servers) -> Any:
         names = {"ENCORE_PROJECT": settings.project, "ENCORE_CLOCK": "events", "KAFKA_SERVERS": servers}
-        return system.run(*command, timeout=120, REDIS_PORT=str(settings.redis_port), **names)
+        return system.run(*command, REDIS_PORT=str(settings.redis_port), **names)
 
     done = run("forget", "user_id=nobody-at-all", "--yes")
     assert (done.returncode, done.stdout[:39]) == (0, "nothing is known of user_id=nobody-at-a")

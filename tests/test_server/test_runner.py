@@ -2,6 +2,7 @@
 
 import io
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -56,10 +57,17 @@ def test_what_is_not_folded_is_told_at_the_end(
     assert "not folded" not in said.getvalue() or committed == 4
 
 
+def ports_in_a_row() -> tuple[int, int]:
+    """Two free ports, the second the one above the first: where another test has that one, two others."""
+    while True:
+        first = free_port()
+        with suppress(ConfigurationError):
+            return first, free_port(among=[first + 1])
+
+
 def test_ports_of_metrics_that_are_taken_are_told_before_anything_is_built(tmp_path: Path) -> None:
     """The second worker's is the one above the first's."""
-    first = free_port()
-    port = free_port(among=[first + 1])
+    first, port = ports_in_a_row()
     with socket.create_server(("127.0.0.1", port)):
         settings = read_settings(home=tmp_path, stream_port=first, api_port=free_port())
         options = RunOptions(workers=2, ui=False, console=False, infra=False)

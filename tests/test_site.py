@@ -116,12 +116,17 @@ def _sources(folder: str) -> list[str]:
 @pytest.mark.browser
 @pytest.mark.timeout(600)
 def test_no_page_shuts_anybody_out(tmp_path: Path) -> None:
-    """Decisions and steps of one kind are of one template: the first of each is looked at, and some in the dark."""
+    """Pages made alike are seen once: a decision, a how-to, each kind of source file; and some in the dark."""
     pytest.importorskip("zensical", reason="the site's group `docs` is not installed (make docs)")
     site = build(tmp_path / "site")
-    pages = {page.parent: page for page in sorted(site.rglob("*.html"), reverse=True)}.values()
+
+    def template(page: Path) -> str:
+        folder = page.relative_to(site).parent
+        return f"source of {page.with_suffix('').suffix}" if folder.parts[:1] == ("source",) else str(folder)
+
+    alike = {template(page): page for page in sorted(site.rglob("*.html"), reverse=True)}
     faults = {}
-    looked = [*pages, *sorted(site.glob("*.html"))]
+    looked = [*alike.values(), *sorted(site.glob("*.html"))]
     with chromium() as browser:
         for scheme, some in (("light", looked), ("dark", looked[:8])):
             page = browser.new_context(color_scheme=scheme).new_page()

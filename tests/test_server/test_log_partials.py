@@ -25,7 +25,7 @@ from server.jobs.backup.cut import cut_of
 from server.jobs.build import materialize
 from server.jobs.monitor import Monitor
 from server.jobs.privacy.forget import forget
-from server.jobs.rollout import rollout
+from server.jobs.rollout import drop
 from server.jobs.rollout.rollout import rebuild
 from server.process.store import Store
 from server.redis.editions import open_live
@@ -41,7 +41,7 @@ def quiet(_: str) -> None:
 @pytest.fixture(autouse=True)
 def _small_and_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("features.partials.partials.FEWEST", 4)
-    monkeypatch.setattr(rollout, "_SETTLES_S", 0.0)
+    monkeypatch.setattr(drop, "_SETTLES_S", 0.0)
 
 
 @pytest.fixture

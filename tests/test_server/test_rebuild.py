@@ -17,7 +17,7 @@ from features.state.fold import Fold
 from features.state.redis import OnlineStates, redis_key
 from features.state.states import EntityKey
 from server.jobs.build import materialize as fold_log
-from server.jobs.rollout import rollout
+from server.jobs.rollout import drop
 from server.jobs.rollout.lease import Lease
 from server.jobs.rollout.rollout import rebuild, rollout_status
 from server.process.store import Store
@@ -29,7 +29,7 @@ from server.settings import Settings, read_settings
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody reads the states here, so none are kept for readers."""
-    monkeypatch.setattr(rollout, "_SETTLES_S", 0.0)
+    monkeypatch.setattr(drop, "_SETTLES_S", 0.0)
 
 
 @pytest.mark.parametrize("wrong", ["hole", "damaged", "half"])

@@ -14,7 +14,7 @@ from data.errors import ConfigurationError, DefinitionError, UnavailableError
 from data.log.event_log import EventLog
 from features.state.editions.editions import Editions
 from features.state.editions.standing import Standing
-from server.jobs.rollout import rollout
+from server.jobs.rollout import drop
 from server.jobs.rollout.lease import held
 from server.jobs.rollout.rollout import finish_rollout, go_back, rebuild, roll_out, rollout_status
 from server.jobs.verification import run_verification
@@ -98,7 +98,7 @@ def test_what_cannot_be_rolled_out_is_refused_and_changes_nothing(
 def test_a_rollout_is_finished_before_the_next_one_and_not_undone_after(
     store: Store, redis_client: "Redis[bytes]", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rollout, "_SETTLES_S", 0.0)  # nobody reads here
+    monkeypatch.setattr(drop, "_SETTLES_S", 0.0)  # nobody reads here
     settings = made(tmp_path / "home", store.port)
     wider = changed(settings, tmp_path / "shop")
     first = roll_out(wider, quiet)

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from features.batch.materializer import MaterializeCounts
     from features.batch.spark.engine import SparkEngine
 
-__all__ = ["Ground"]
+__all__ = ["Ground", "Tell"]
+
+Tell = Callable[[str], None]
+"""Shows the user a line."""
 
 _REPLICAS_MS = 30_000
 """Time limit for replicas to have all states: up to a million are written at once."""
@@ -45,12 +48,12 @@ class Ground:
     another home's, UnavailableError if Redis is away or does not let this user write.
     """
 
-    def __init__(self, settings: Settings, progress: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, tell: Tell) -> None:
         from features.batch.engine import check_log  # noqa: PLC0415 - it imports DuckDB
 
         self.client: Any = connect_redis(settings, timeout_s=60)
         ask(self.client.ping)  # fails early, before seconds of work
-        progress("checking the event log")
+        tell("checking the event log")
         self.log = open_log(settings)
         with suppress(OSError):  # a read-only log
             for source in self.log.sources():  # merges small files first, since each file is opened many times
@@ -59,7 +62,7 @@ class Ground:
         self._has_partials = self._partials.are_used()
         if not self._has_partials:  # with partials, only events outside of them are read, and checked then
             check_log(self.log)
-        self.settings = claim_project(settings, progress)
+        self.settings = claim_project(settings, tell)
         self.editions = editions_of(self.client, self.settings)
         self.heartbeats = heartbeats_of(self.client, self.settings)
         # Tries every command that states need, on unused keys.

@@ -11,7 +11,7 @@ there, or starts over if the definitions have changed since.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +20,6 @@ import msgspec
 from data.clock import wall_clock
 from data.errors import ConfigurationError, DataError, EncoreError, StateError, UnavailableError
 from data.log.event_log import EventLog
-from data.units import MICROS
 from events.stream.heartbeat import WorkerStatus
 from features.plan.cache import kept_plan, load_plan
 from features.plan.plan import Plan
@@ -28,7 +27,9 @@ from features.state.editions.editions import Editions, Opened
 from features.state.editions.standing import Edition, Stage, Standing
 from server.event_log import open_batch
 from server.jobs.feast_repo import apply_views, is_applied
-from server.jobs.rollout.ground import Ground
+from server.jobs.rollout.drop import Drop
+from server.jobs.rollout.follow import Follow
+from server.jobs.rollout.ground import Ground, Tell
 from server.jobs.rollout.lease import Lease, Step, held, last_step
 from server.jobs.rollout.models import refused_models
 from server.redis.connections import connect_redis, heartbeats_of
@@ -41,17 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RolledOut", "RolloutStatus", "finish_rollout", "go_back", "rebuild", "roll_out", "rollout_status"]
 
-Tell = Callable[[str], None]
-
 _SMALL = 20_000
 """Number of offsets that are left to the workers to fold from the log: about a second's work."""
-
-_SETTLES_S = 5.0
-"""How long an edition is kept after another went live, s: readers poll every half second."""
-
-_LOOK_S = 0.2
-_PATIENCE_S = 30.0
-"""Time limit for live workers to notice a change of stage, s."""
 
 _SAMPLE = 20
 _SEEDS = 5
@@ -118,7 +110,7 @@ def finish_rollout(settings: Settings, tell: Tell) -> int:
             raise ConfigurationError(
                 "the rollout has not switched yet: `encore rollout` brings it to its end, `encore rollout back` ends it"
             )
-        return _Drop(ground, lease, tell).run(standing)
+        return Drop(ground, lease, tell).run(standing)
 
 
 def go_back(settings: Settings, tell: Tell) -> Standing:
@@ -134,7 +126,7 @@ def go_back(settings: Settings, tell: Tell) -> Standing:
                 "finish`); bring the definitions back, and run `encore rollout`"
             )
         if standing.stage != "switched":
-            _Drop(ground, lease, tell).run(standing)
+            Drop(ground, lease, tell).run(standing)
         elif not standing.other.plan:
             raise ConfigurationError(
                 "the states before are of an older Encore, which alone reads and folds them; the way back is `encore "
@@ -142,11 +134,11 @@ def go_back(settings: Settings, tell: Tell) -> Standing:
             )
         else:
             other = ground.editions.open(standing.other)
-            _Follow(ground, lease, tell).run(standing, other)
+            Follow(ground, lease, tell).run(standing, other)
             ground.replication.confirm()
             back = Standing(standing.other, standing.live, "switched", wall_clock())
             _switch(ground, tell, standing, back, other.plan)
-            _Follow(ground, lease, tell).await_live(back)
+            Follow(ground, lease, tell).await_live(back)
         present = ground.editions.read()
         assert present is not None  # noqa: S101 - it existed above
         return present
@@ -200,21 +192,21 @@ class _Rollout:
         other = self._other_edition(standing)
         standing = self._build_other(other)
         opened = self._editions.open(other)
-        _Follow(self._ground, self._lease, self._tell).run(standing, opened)
+        Follow(self._ground, self._lease, self._tell).run(standing, opened)
         self._compare(standing, opened)
         self._ground.replication.confirm()
         self._mark(other).write(self._made_of)
         after = Standing(other, before, "switched", wall_clock())
         standing = _switch(self._ground, self._tell, standing, after, self._plan)
         self._tell(f"plan {self._plan.hash} answers")
-        _Follow(self._ground, self._lease, self._tell).await_live(standing)
+        Follow(self._ground, self._lease, self._tell).await_live(standing)
         if finish:
-            _Drop(self._ground, self._lease, self._tell).run(standing)
+            Drop(self._ground, self._lease, self._tell).run(standing)
         return self._outcome(before, made=True)
 
     def _ready(self, previous: Plan | None, *, finish: bool) -> Standing:
         """Return the present standing, after deleting the remains of another rollout."""
-        drop = _Drop(self._ground, self._lease, self._tell)
+        drop = Drop(self._ground, self._lease, self._tell)
         standing = self._standing(previous)
         if standing.stage == "switched" and not finish:
             raise ConfigurationError(
@@ -362,87 +354,3 @@ class _Rollout:
 
     def _mark(self, edition: Edition) -> Mark:
         return Mark(self._ground.client, edition.space(self._editions.project))
-
-
-class _Follow:
-    """Waits for workers to follow an edition; if there are none, folds the log in their place."""
-
-    def __init__(self, ground: Ground, lease: Lease, tell: Tell) -> None:
-        self._ground = ground
-        self._lease = lease
-        self._tell = tell
-
-    def run(self, standing: Standing, other: Opened) -> None:
-        """Return when the other edition has everything that the live one has, and keeps up."""
-        from features.batch.edition import catch_up, lacking  # noqa: PLC0415 - it imports DuckDB
-
-        last_message = ""
-        while True:
-            workers = self._ground.heartbeats.all()
-            waiting = [
-                worker.worker for worker in workers if (worker.edition, worker.follows) != (standing.live.id, other.id)
-            ]
-            if workers and not waiting:
-                return
-            if not workers:
-                self._lease.say("folds what came meanwhile")
-                catch_up(other, self._ground.log)
-                if not lacking(other, self._ground.log) and not self._ground.heartbeats.all():
-                    return
-                continue
-            message = f"waits for {', '.join(waiting)} to fold into both"
-            self._lease.say(message, len(workers) - len(waiting), len(workers))
-            if message != last_message:
-                self._tell(message)
-                last_message = message
-            time.sleep(_LOOK_S)
-
-    def await_live(self, standing: Standing) -> None:
-        """Return when all workers fold into the live edition, or after a time limit, since they will."""
-        deadline = time.monotonic() + _PATIENCE_S
-        while time.monotonic() < deadline:
-            if all(worker.edition == standing.live.id for worker in self._ground.heartbeats.all()):
-                return
-            self._lease.say("waits for workers to notice")
-            time.sleep(_LOOK_S)
-
-
-class _Drop:
-    """Deletes the edition that is not live."""
-
-    def __init__(self, ground: Ground, lease: Lease, tell: Tell) -> None:
-        self._ground = ground
-        self._lease = lease
-        self._tell = tell
-
-    def run(self, standing: Standing) -> int:
-        """Delete the edition when nothing reads it or folds into it any more; return the number of its states."""
-        assert standing.other is not None  # noqa: S101 - callers have checked
-        if standing.stage != "dropping":
-            standing = self._ground.editions.move(standing, msgspec.structs.replace(standing, stage="dropping"))
-        other = standing.other
-        assert other is not None  # noqa: S101 - as above
-        self._await_unused(standing, other.id)
-        self._tell("deleting the states that do not answer")
-        self._lease.say("deletes the states that do not answer")
-        try:
-            schema = self._ground.editions.plan(other).schema
-        except StateError:
-            schema = self._ground.settings.declared.schema
-        count = self._ground.editions.drop(other, schema)
-        self._ground.editions.move(standing, Standing(standing.live, since_us=standing.since_us))
-        return count
-
-    def _await_unused(self, standing: Standing, other: str) -> None:
-        deadline = time.monotonic() + _PATIENCE_S
-        while time.monotonic() < deadline:
-            workers = self._ground.heartbeats.all()
-            age_s = (wall_clock() - standing.since_us) / MICROS
-            if age_s >= _SETTLES_S and not any(_is_in(worker, other, standing.live.id) for worker in workers):
-                return
-            self._lease.say("waits until nobody reads the states that do not answer")
-            time.sleep(_LOOK_S)
-
-
-def _is_in(worker: WorkerStatus, other: str, live: str) -> bool:
-    return worker.edition != live or (bool(worker.follows) and worker.follows == other)

@@ -75,7 +75,7 @@ def why(
     from server.jobs.receipts.why import explain_answer  # noqa: PLC0415 - it imports ONNX Runtime
 
     settings = settings_in_home("why")
-    with progress("looking", as_json) as tell:
+    with progress("why", as_json) as tell:
         answered, *earlier = find_answers(settings, [prediction, *([since] if since else [])], tell)
         explanation = explain_answer(settings, answered, tell, feature=feature, since=earlier[0] if earlier else None)
     about = " × ".join(filter(None, answered.named.values()))
@@ -100,7 +100,7 @@ def late(
     from server.jobs.receipts.late import find_late  # noqa: PLC0415 - it imports ONNX Runtime
 
     settings = settings_in_home("late")
-    with progress("looking", as_json) as tell:
+    with progress("late", as_json) as tell:
         keep_new(settings, tell)
         impact = find_late(settings, newest_answers(settings, last, target), tell)
     parts: list[RenderableType] = [

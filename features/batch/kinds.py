@@ -30,8 +30,9 @@ class BatchKind(NamedTuple):
     `slot` converts the engine's answer, and the aggregate's `parameter`, to a state's number (None: no conversion).
 
     For running totals: `input` is what one event adds, of the table, the column and the column from which a deviation
-    is measured; `blank` is the neutral input; `total` is the window function over a column of inputs. Kinds without an
-    `input` have none: their values are computed from events (`features.batch.within`).
+    is measured; `blank` is the neutral input; `total` is the aggregate or window function over a column of inputs, and
+    `merges` whether a total of totals is one of their inputs. Kinds without an `input` have none: their values are
+    computed from events (`features.batch.within`).
     """
 
     fold: Callable[[Any, Any, Any], Any] | None
@@ -39,6 +40,7 @@ class BatchKind(NamedTuple):
     input: Callable[[Any, Any, Any], Any] | None
     blank: Callable[[], Any]
     total: Callable[[Any], Any]
+    merges: bool = True
 
 
 def _sum(column: Any) -> Any:
@@ -176,6 +178,7 @@ BATCH_KINDS: dict[str, BatchKind] = {
         input=lambda table, value, anchor: (value - table[anchor]).cast("float64"),
         blank=_null("float64"),
         total=_deviation,
+        merges=False,
     ),
     "min": _extreme(_least, "min"),
     "max": _extreme(_greatest, "max"),

@@ -1,16 +1,17 @@
 """Feature values at any (entity, time), computed over the event log by one set of Ibis expressions for every engine.
 
 A value at a time follows from running totals. Every row of a spine becomes probes on its entity's time line: one at the
-time asked, and one just before each window begins. One ordered pass gives every probe the totals of the events at or
-before it; a window's count is the difference of two.
+time asked, and one just before each window begins. The events between two probes are put together, and one ordered pass
+gives every probe the totals of all at or before it; a window's count is the difference of two.
 
     events    e   e e      e    e     e
     probes           |b30d    |b7d     |t        purchases_7d = purchases(t) - purchases(b7d)
+    together         3         1       2
 
 Totals are exact integers (decimals of 38 digits), so differences are exact too.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -45,6 +46,9 @@ from features.plan.plan import (
 
 __all__ = ["entity_values"]
 
+_NO_PROBE: dict[str, Any] = {"row": ibis.null("int64"), "probe": ibis.literal(-1, "int8")}
+"""What a row of events has in the columns of probes: a probe has its row of the spine and its number, from 0."""
+
 
 def entity_values(facts: ir.Table, spine: ir.Table, plan: EntityPlan, names: Iterable[str]) -> ir.Table:
     """Return the named features of one entity at every row of a spine.
@@ -62,7 +66,10 @@ def entity_values(facts: ir.Table, spine: ir.Table, plan: EntityPlan, names: Ite
 
 
 class _TimeLine:
-    """One entity's events, firsts and probes in one table, and the totals computed from it."""
+    """One entity's events, firsts and probes, and the totals computed from them.
+
+    `inputs` below are columns of what an event adds, each with its aggregate.
+    """
 
     def __init__(self, facts: ir.Table, spine: ir.Table, plan: EntityPlan, features: Sequence[Feature]) -> None:
         self._facts = facts
@@ -72,7 +79,7 @@ class _TimeLine:
         self._features = features
         needs = [need for feature in features for need in _needs(feature.expression)]
         self._windows = sorted({window for _, window in needs if window})
-        self._aggregates = sorted({aggregate for aggregate, _ in needs})
+        self._inputs = {f"input_{place}": a for place, a in enumerate(sorted({aggregate for aggregate, _ in needs}))}
         self._asked = sorted({(aggregate, window) for aggregate, window in needs}, key=str)
         self._within = list(
             dict.fromkeys(
@@ -87,49 +94,59 @@ class _TimeLine:
 
     def _totals(self) -> ir.Table:
         """Return a row per spine row: `time_us`, and the total of every (aggregate, window or None) that is needed."""
-        rows = reduce(lambda a, b: a.union(b), [self._events(), *self._firsts(), *self._probes()])
+        merging = {name: a for name, a in self._inputs.items() if BATCH_KINDS[a.kind].merges}
+        others = {name: a for name, a in self._inputs.items() if name not in merging}
+        probes = self._probes(merging)
+        answer = self._at_probes(_union(self._put_together(merging, probes), probes) if merging else probes, merging)
+        more = [self._at_probes(_union(self._events(others), self._probes(others)), others)] if others else []
+        more += values_within(self._facts, self._spine, self._plan, self._within)
+        for totals in more:
+            answer = answer.left_join(totals.drop(*{"time_us"} & set(totals.columns)), "row").drop("row_right")
+        return answer
+
+    def _at_probes(self, rows: ir.Table, inputs: Mapping[str, Aggregate]) -> ir.Table:
+        """Return a row per spine row: `time_us`, and the totals of these aggregates over the rows up to its probes."""
         until_now = ibis.range_window(group_by=self._keys, order_by="time_us", preceding=None, following=0)
         running = rows.mutate(
-            **{
-                name: BATCH_KINDS[a.kind].total(rows[name]).over(until_now)
-                for a, name in zip(self._aggregates, self._inputs, strict=True)
-            }
-        ).filter(ibis._.probe >= 0)
+            **{name: BATCH_KINDS[a.kind].total(rows[name]).over(until_now) for name, a in inputs.items()}
+        )
+        running = running.filter(ibis._.probe >= 0)
         at_time = running.probe == 0
         totals = {"time_us": running.time_us.max(where=at_time)}
+        names = {aggregate: name for name, aggregate in inputs.items()}
         for aggregate, window in self._asked:
-            column = running[self._inputs[self._aggregates.index(aggregate)]]
+            if aggregate not in names:
+                continue
+            column = running[names[aggregate]]
             total = column.arbitrary(where=at_time)
             if window is not None:
                 total = total - column.arbitrary(where=running.probe == 1 + self._windows.index(window))
             totals[self._total_name(aggregate, window)] = total
-        answer = running.group_by("row").aggregate(**totals)
-        for values in values_within(self._facts, self._spine, self._plan, self._within):
-            answer = answer.left_join(values, "row").drop("row_right")
-        return answer
+        return running.group_by("row").aggregate(**totals)
 
-    @property
-    def _inputs(self) -> list[str]:
-        return [f"input_{place}" for place in range(len(self._aggregates))]
+    def _put_together(self, inputs: Mapping[str, Aggregate], probes: ir.Table) -> ir.Table:
+        """Return the totals of the events between two probes, at the time of the later one.
+
+        A log has many more events than a spine has probes, and an ordered pass costs more than a grouping.
+        """
+        from_now = ibis.range_window(group_by=self._keys, order_by="time_us", preceding=0, following=None)
+        rows = _union(self._events(inputs), *self._firsts(inputs), probes)
+        rows = rows.mutate(next_us=rows.time_us.min(where=rows.probe >= 0).over(from_now))
+        rows = rows.filter((rows.probe < 0) & rows.next_us.notnull())
+        totals = {name: BATCH_KINDS[a.kind].total(rows[name]).cast(rows[name].type()) for name, a in inputs.items()}
+        found = rows.group_by([*self._keys, "next_us"]).aggregate(**totals)
+        return found.select(*self._keys, time_us="next_us", **_NO_PROBE, **{name: found[name] for name in inputs})
 
     def _total_name(self, aggregate: Aggregate, window: Window | None) -> str:
         return f"total_{self._asked.index((aggregate, window))}"
 
-    def _events(self) -> ir.Table:
+    def _events(self, inputs: Mapping[str, Aggregate]) -> ir.Table:
         facts = self._facts
-        for place, aggregate in enumerate(self._aggregates):
+        for name, aggregate in inputs.items():
             if aggregate.kind == "deviation":
-                facts = self._with_anchor(facts, aggregate, f"anchor_{place}")
-        return facts.select(
-            *self._keys,
-            "time_us",
-            row=_null("int64"),
-            probe=ibis.literal(-1, "int8"),
-            **{
-                name: _input(a, facts, f"anchor_{place}")
-                for place, (a, name) in enumerate(zip(self._aggregates, self._inputs, strict=True))
-            },
-        )
+                facts = self._with_anchor(facts, aggregate, f"anchor_{name}")
+        adds = {name: _input(a, facts, f"anchor_{name}") for name, a in inputs.items()}
+        return facts.select(*self._keys, "time_us", **_NO_PROBE, **adds)
 
     def _with_anchor(self, facts: ir.Table, aggregate: Aggregate, name: str) -> ir.Table:
         """Add the entity's first value to every event, as the value from which deviations are measured.
@@ -141,34 +158,36 @@ class _TimeLine:
         anchors = meeting.group_by(keys).aggregate(**{name: meeting[aggregate.column].argmin(meeting.time_us)})
         return facts.left_join(anchors, keys).drop(*[f"{key}_right" for key in keys])
 
-    def _firsts(self) -> list[ir.Table]:
+    def _firsts(self, inputs: Mapping[str, Aggregate]) -> list[ir.Table]:
         """Return, per distinct count, a row at an entity's first event of its kind with each value."""
         firsts = []
-        for place, aggregate in enumerate(self._aggregates):
+        for name, aggregate in inputs.items():
             if aggregate.kind == "distinct":
                 meeting = self._meeting(aggregate).drop_null(aggregate.column)
                 first = meeting.group_by([*self._keys, aggregate.column]).aggregate(time_us=meeting.time_us.min())
-                firsts.append(self._blank(first, _null("int64"), -1, counted=place))
+                firsts.append(self._blank(first, inputs, counted=name))
         return firsts
 
     def _meeting(self, aggregate: Aggregate) -> ir.Table:
         """Return the events that an aggregate counts."""
         return self._facts.filter(met(self._facts, aggregate.where)) if aggregate.where else self._facts
 
-    def _probes(self) -> list[ir.Table]:
+    def _probes(self, inputs: Mapping[str, Aggregate]) -> ir.Table:
         spine = self._spine
-        probes = [self._blank(spine, spine.row, 0)]
-        for place, window in enumerate(self._windows):
-            before = spine.mutate(time_us=start_of(spine.time_us, window) - 1)
-            probes.append(self._blank(before, before.row, 1 + place))
-        return probes
+        times = [spine, *(spine.mutate(time_us=start_of(spine.time_us, window) - 1) for window in self._windows)]
+        return _union(*(self._blank(at, inputs, at.row, number) for number, at in enumerate(times)))
 
-    def _blank(self, table: ir.Table, row: ir.Value, probe: int, *, counted: int | None = None) -> ir.Table:
-        """Return rows of `table` that add nothing to any total, except 1 to the total at index `counted`."""
-        blanks = {
-            name: ibis.literal(1, "int64") if place == counted else _blank(a)
-            for place, (a, name) in enumerate(zip(self._aggregates, self._inputs, strict=True))
-        }
+    def _blank(
+        self,
+        table: ir.Table,
+        inputs: Mapping[str, Aggregate],
+        row: Any = _NO_PROBE["row"],
+        probe: int = -1,
+        *,
+        counted: str = "",
+    ) -> ir.Table:
+        """Return rows of `table` that add nothing to any total, except 1 to that of the input `counted`."""
+        blanks = {name: ibis.literal(1, "int64") if name == counted else _blank(a) for name, a in inputs.items()}
         return table.select(*self._keys, "time_us", row=row, probe=ibis.literal(probe, "int8"), **blanks)
 
     def _value(self, expression: Expression, totals: ir.Table) -> Any:
@@ -211,6 +230,10 @@ class _TimeLine:
     def _in_unit(self, value: Any, aggregate: Aggregate) -> Any:
         unit = self._plan.unit(aggregate) if KINDS[aggregate.kind].in_column_unit else 1
         return value if unit == 1 else value.cast("float64") / unit
+
+
+def _union(*tables: ir.Table) -> ir.Table:
+    return reduce(lambda a, b: a.union(b), tables)
 
 
 def _slope(of: Any, slope: Slope, unit: int) -> Any:

@@ -224,19 +224,28 @@ def test_rows_come_in_the_order_asked_and_may_be_none(spark: SparkConnection, mo
         assert (none.num_rows, none.schema) == (0, views.schema)
 
 
+@pytest.mark.parametrize(("at_us", "told"), [((DAY_US,), "ARITHMETIC_OVERFLOW"), ((34, DAY_US), "OUT_OF_RANGE")])
 def test_what_overflows_raises(
-    spark: SparkConnection, more: Plan, log: EventLog, capfd: pytest.CaptureFixture[str]
+    spark: SparkConnection,
+    more: Plan,
+    log: EventLog,
+    capfd: pytest.CaptureFixture[str],
+    at_us: tuple[int, ...],
+    told: str,
 ) -> None:
-    """A sum of time times amount past 38 digits is no number, and none is invented."""
+    """A sum of time times amount past 38 digits is no number, and none is invented.
+
+    Whether it is that of the events between two probes, or only the running total of several.
+    """
     from pyspark.errors import ArithmeticException
 
     placed = place([act(Act("purchase", "u", "p", n, 1e15), f"e{n}") for n in range(70)])
-    spine = pd.DataFrame({"user_id": ["u"], "time_us": [START_US + DAY_US]})
+    spine = pd.DataFrame({"user_id": ["u"] * len(at_us), "time_us": [START_US + at for at in at_us]})
     with SparkEngine(as_log(log, placed, rows_per_file=100)) as engine:
-        with pytest.raises(ArithmeticException, match="OUT_OF_RANGE"):
+        with pytest.raises(ArithmeticException, match=told):
             engine.values(more, USER.name, spine, ["user_more_trend"])
         assert capfd.readouterr() == ("", "")
-        (spend,) = engine.values(more, USER.name, spine, ["user_total_spend"])["user_total_spend"].to_pylist()
+        *_, spend = engine.values(more, USER.name, spine, ["user_total_spend"])["user_total_spend"].to_pylist()
         assert spend == pytest.approx(7e16, rel=1e-15)
 
 

@@ -96,23 +96,26 @@ class _TimeLine:
         """Return a row per spine row: `time_us`, and the total of every (aggregate, window or None) that is needed."""
         merging = {name: a for name, a in self._inputs.items() if BATCH_KINDS[a.kind].merges}
         others = {name: a for name, a in self._inputs.items() if name not in merging}
-        probes = self._probes(merging)
-        answer = self._at_probes(_union(self._put_together(merging, probes), probes) if merging else probes, merging)
-        more = [self._at_probes(_union(self._events(others), self._probes(others)), others)] if others else []
-        more += values_within(self._facts, self._spine, self._plan, self._within)
-        for totals in more:
-            answer = answer.left_join(totals.drop(*{"time_us"} & set(totals.columns)), "row").drop("row_right")
+        parts = [*values_within(self._facts, self._spine, self._plan, self._within)]
+        if merging:
+            probes = self._probes(merging)
+            parts.append(self._at_probes(_union(self._put_together(merging, probes), probes), merging))
+        if others:
+            parts.append(self._at_probes(_union(self._events(others), self._probes(others)), others))
+        answer = self._spine.select("row", "time_us")
+        for part in parts:
+            answer = answer.left_join(part, "row").drop("row_right")
         return answer
 
     def _at_probes(self, rows: ir.Table, inputs: Mapping[str, Aggregate]) -> ir.Table:
-        """Return a row per spine row: `time_us`, and the totals of these aggregates over the rows up to its probes."""
+        """Return a row per spine row: `row`, and the totals of these aggregates over the rows up to its probes."""
         until_now = ibis.range_window(group_by=self._keys, order_by="time_us", preceding=None, following=0)
         running = rows.mutate(
             **{name: BATCH_KINDS[a.kind].total(rows[name]).over(until_now) for name, a in inputs.items()}
         )
         running = running.filter(ibis._.probe >= 0)
         at_time = running.probe == 0
-        totals = {"time_us": running.time_us.max(where=at_time)}
+        totals = {}
         names = {aggregate: name for name, aggregate in inputs.items()}
         for aggregate, window in self._asked:
             if aggregate not in names:

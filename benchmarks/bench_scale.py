@@ -4,8 +4,8 @@
 
 For each number of events a log is written as workers of a topic would write it, day by day at the same rate, a fiftieth
 of the events days late. Each step is a separate process, whose memory is measured. States from partials and from the
-whole log are compared byte by byte if both are made. Of longer logs than `--whole-states-up-to` and `--rows-up-to` the
-whole is not read for states and for training rows.
+whole log are compared byte by byte if both are made. `--whole-states-up-to` and `--whole-rows-up-to` skip the steps
+that read all of a longer log.
 """
 
 import argparse
@@ -70,8 +70,9 @@ def main() -> None:
     parser.add_argument("--products", type=int, default=5_000)
     parser.add_argument("--rows", type=int, default=100_000, help="training rows (default %(default)s)")
     parser.add_argument("--memory", default="3GB", help="of DuckDB (default %(default)s)")
-    parser.add_argument("--whole-states-up-to", type=float, default=1e6, metavar="EVENTS", help="(default %(default)s)")
-    parser.add_argument("--rows-up-to", type=float, default=1e7, metavar="EVENTS", help="(default %(default)s)")
+    longest = "events of the longest log that is read whole (default %(default)s)"
+    parser.add_argument("--whole-states-up-to", type=float, default=1e7, metavar="EVENTS", help=longest)
+    parser.add_argument("--whole-rows-up-to", type=float, default=1e7, metavar="EVENTS", help=longest)
     parser.add_argument("--folder", type=Path, help="where logs are written, one after the other (default: temporary)")
     parser.add_argument("--json", type=Path, help="also write the result here")
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
@@ -90,7 +91,7 @@ def main() -> None:
 def measure(args: argparse.Namespace, events: int) -> dict[str, Any]:
     """Measure every step over a log of `events` events."""
     result: dict[str, Any] = {"events": events}
-    longest = {"whole_states": args.whole_states_up_to, "whole_rows": args.rows_up_to}
+    longest = {"whole_states": args.whole_states_up_to, "whole_rows": args.whole_rows_up_to}
     steps = [step for step in STEPS if events <= longest.get(step, events)]
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         for step in steps:

@@ -6,7 +6,7 @@ gives every probe the totals of all at or before it; a window's count is the dif
 
     events    e   e e      e    e     e
     probes           |b30d    |b7d     |t        purchases_7d = purchases(t) - purchases(b7d)
-    together         3         1       2
+    together         3        1        2
 
 Totals are exact integers (decimals of 38 digits), so differences are exact too.
 """
@@ -116,11 +116,9 @@ class _TimeLine:
         running = running.filter(ibis._.probe >= 0)
         at_time = running.probe == 0
         totals = {}
-        names = {aggregate: name for name, aggregate in inputs.items()}
-        for aggregate, window in self._asked:
-            if aggregate not in names:
-                continue
-            column = running[names[aggregate]]
+        columns = {aggregate: running[name] for name, aggregate in inputs.items()}
+        for aggregate, window in (asked for asked in self._asked if asked[0] in columns):
+            column = columns[aggregate]
             total = column.arbitrary(where=at_time)
             if window is not None:
                 total = total - column.arbitrary(where=running.probe == 1 + self._windows.index(window))

@@ -13,47 +13,43 @@ from server.jobs.rollout.follow import LOOK_S, PATIENCE_S
 from server.jobs.rollout.ground import Ground, Tell
 from server.jobs.rollout.lease import Lease
 
-__all__ = ["Drop"]
+__all__ = ["drop"]
 
 _SETTLES_S = 5.0
 """How long an edition is kept after another went live, s: readers poll every half second."""
 
 
-class Drop:
-    """Deletes the edition that is not live."""
+def drop(ground: Ground, lease: Lease, tell: Tell, standing: Standing) -> int:
+    """Delete the edition that is not live, when nothing reads it or folds into it any more.
 
-    def __init__(self, ground: Ground, lease: Lease, tell: Tell) -> None:
-        self._ground = ground
-        self._lease = lease
-        self._tell = tell
+    Returns the number of its states.
+    """
+    assert standing.other is not None  # noqa: S101 - callers have checked
+    if standing.stage != "dropping":
+        standing = ground.editions.move(standing, msgspec.structs.replace(standing, stage="dropping"))
+    other = standing.other
+    assert other is not None  # noqa: S101 - as above
+    _await_unused(ground, lease, standing, other.id)
+    tell("deleting the states that do not answer")
+    lease.say("deletes the states that do not answer")
+    try:
+        schema = ground.editions.plan(other).schema
+    except StateError:
+        schema = ground.settings.declared.schema
+    count = ground.editions.drop(other, schema)
+    ground.editions.move(standing, Standing(standing.live, since_us=standing.since_us))
+    return count
 
-    def run(self, standing: Standing) -> int:
-        """Delete the edition when nothing reads it or folds into it any more; return the number of its states."""
-        assert standing.other is not None  # noqa: S101 - callers have checked
-        if standing.stage != "dropping":
-            standing = self._ground.editions.move(standing, msgspec.structs.replace(standing, stage="dropping"))
-        other = standing.other
-        assert other is not None  # noqa: S101 - as above
-        self._await_unused(standing, other.id)
-        self._tell("deleting the states that do not answer")
-        self._lease.say("deletes the states that do not answer")
-        try:
-            schema = self._ground.editions.plan(other).schema
-        except StateError:
-            schema = self._ground.settings.declared.schema
-        count = self._ground.editions.drop(other, schema)
-        self._ground.editions.move(standing, Standing(standing.live, since_us=standing.since_us))
-        return count
 
-    def _await_unused(self, standing: Standing, other: str) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
-            workers = self._ground.heartbeats.all()
-            age_s = (wall_clock() - standing.since_us) / MICROS
-            if age_s >= _SETTLES_S and not any(_is_in(worker, other, standing.live.id) for worker in workers):
-                return
-            self._lease.say("waits until nobody reads the states that do not answer")
-            time.sleep(LOOK_S)
+def _await_unused(ground: Ground, lease: Lease, standing: Standing, other: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        workers = ground.heartbeats.all()
+        age_s = (wall_clock() - standing.since_us) / MICROS
+        if age_s >= _SETTLES_S and not any(_is_in(worker, other, standing.live.id) for worker in workers):
+            return
+        lease.say("waits until nobody reads the states that do not answer")
+        time.sleep(LOOK_S)
 
 
 def _is_in(worker: WorkerStatus, other: str, live: str) -> bool:

@@ -27,8 +27,8 @@ from features.state.editions.editions import Editions, Opened
 from features.state.editions.standing import Edition, Stage, Standing
 from server.event_log import open_batch
 from server.jobs.feast_repo import apply_views, is_applied
-from server.jobs.rollout.drop import Drop
-from server.jobs.rollout.follow import Follow
+from server.jobs.rollout.drop import drop
+from server.jobs.rollout.follow import await_live, follow
 from server.jobs.rollout.ground import Ground, Tell
 from server.jobs.rollout.lease import Lease, Step, held, last_step
 from server.jobs.rollout.models import refused_models
@@ -110,7 +110,7 @@ def finish_rollout(settings: Settings, tell: Tell) -> int:
             raise ConfigurationError(
                 "the rollout has not switched yet: `encore rollout` brings it to its end, `encore rollout back` ends it"
             )
-        return Drop(ground, lease, tell).run(standing)
+        return drop(ground, lease, tell, standing)
 
 
 def go_back(settings: Settings, tell: Tell) -> Standing:
@@ -126,7 +126,7 @@ def go_back(settings: Settings, tell: Tell) -> Standing:
                 "finish`); bring the definitions back, and run `encore rollout`"
             )
         if standing.stage != "switched":
-            Drop(ground, lease, tell).run(standing)
+            drop(ground, lease, tell, standing)
         elif not standing.other.plan:
             raise ConfigurationError(
                 "the states before are of an older Encore, which alone reads and folds them; the way back is `encore "
@@ -134,11 +134,11 @@ def go_back(settings: Settings, tell: Tell) -> Standing:
             )
         else:
             other = ground.editions.open(standing.other)
-            Follow(ground, lease, tell).run(standing, other)
+            follow(ground, lease, tell, standing, other)
             ground.replication.confirm()
             back = Standing(standing.other, standing.live, "switched", wall_clock())
             _switch(ground, tell, standing, back, other.plan)
-            Follow(ground, lease, tell).await_live(back)
+            await_live(ground, lease, back)
         present = ground.editions.read()
         assert present is not None  # noqa: S101 - it existed above
         return present
@@ -192,21 +192,20 @@ class _Rollout:
         other = self._other_edition(standing)
         standing = self._build_other(other)
         opened = self._editions.open(other)
-        Follow(self._ground, self._lease, self._tell).run(standing, opened)
+        follow(self._ground, self._lease, self._tell, standing, opened)
         self._compare(standing, opened)
         self._ground.replication.confirm()
         self._mark(other).write(self._made_of)
         after = Standing(other, before, "switched", wall_clock())
         standing = _switch(self._ground, self._tell, standing, after, self._plan)
         self._tell(f"plan {self._plan.hash} answers")
-        Follow(self._ground, self._lease, self._tell).await_live(standing)
+        await_live(self._ground, self._lease, standing)
         if finish:
-            Drop(self._ground, self._lease, self._tell).run(standing)
+            self._drop(standing)
         return self._outcome(before, made=True)
 
     def _ready(self, previous: Plan | None, *, finish: bool) -> Standing:
         """Return the present standing, after deleting the remains of another rollout."""
-        drop = Drop(self._ground, self._lease, self._tell)
         standing = self._standing(previous)
         if standing.stage == "switched" and not finish:
             raise ConfigurationError(
@@ -214,10 +213,10 @@ class _Rollout:
                 "finish` deletes them, `encore rollout back` lets them answer again. Nothing was changed"
             )
         if standing.stage in {"switched", "dropping"}:
-            drop.run(standing)
+            self._drop(standing)
         elif standing.other is not None and standing.other.plan != self._plan.hash:
             self._tell("a rollout to other definitions had begun, and is given up")
-            drop.run(standing)
+            self._drop(standing)
         return self._standing(previous)
 
     def _standing(self, previous: Plan | None) -> Standing:
@@ -351,6 +350,9 @@ class _Rollout:
 
     def _move(self, standing: Standing, stage: Stage) -> Standing:
         return self._editions.move(standing, msgspec.structs.replace(standing, stage=stage))
+
+    def _drop(self, standing: Standing) -> None:
+        drop(self._ground, self._lease, self._tell, standing)
 
     def _mark(self, edition: Edition) -> Mark:
         return Mark(self._ground.client, edition.space(self._editions.project))

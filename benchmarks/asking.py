@@ -16,7 +16,7 @@ from data.log.event_log import EventLog
 __all__ = ["PATIENCE_S", "Asking", "pairs_of"]
 
 PATIENCE_S = 60.0
-"""How long to wait for an API's first answer."""
+"""How long to wait for a server's first answer."""
 
 
 def pairs_of(home: Path, most: int) -> list[tuple[str, str]]:

@@ -10,21 +10,20 @@ run while features, windows and entities are added, changed (or renamed) and rem
 import argparse
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from asking import Asking, pairs_of
+from asking import PATIENCE_S, Asking, pairs_of
 from machine import this_machine
 
-from server.process.kafka_broker import KafkaBroker
-from server.process.server_process import free_port
-from server.process.store import Store
+from server.process.server_process import LOOPBACK, free_port
 
 DAYS = 120
 
@@ -93,7 +92,9 @@ def main() -> None:
     parser.add_argument("--products", type=int, default=2_000)
     parser.add_argument("--rate", type=float, default=1_000, help="live events a second (default %(default)s)")
     parser.add_argument("--requests", type=float, default=100, help="questions a second (default %(default)s)")
-    parser.add_argument("--quiet-s", type=float, default=30, help="seconds without a change, for comparison")
+    parser.add_argument(
+        "--quiet-s", type=float, default=300, help="seconds without a change, for comparison (default %(default)s)"
+    )
     parser.add_argument(
         "--changes", type=int, default=len(CHANGES), help="run the first of the ten (default %(default)s)"
     )
@@ -115,16 +116,15 @@ def main() -> None:
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Start a system, change its definitions, and return the effect on answers and values."""
     with ExitStack() as stack:
-        broker = stack.enter_context(KafkaBroker(free_port(), folder / "broker"))
-        store = stack.enter_context(Store(free_port(), folder / "store"))
-        port, home = free_port(), folder / "home"
+        broker_port, store_port, port = free_port(), free_port(), free_port()
+        home = folder / "home"
         shop = folder / "shop"
         environment = os.environ | {
             "ENCORE_HOME": str(home),
             "ENCORE_PROJECT": str(shop),
-            "KAFKA_SERVERS": broker.servers,
-            "REDIS_HOST": store.host,
-            "REDIS_PORT": str(store.port),
+            "KAFKA_SERVERS": f"{LOOPBACK}:{broker_port}",
+            "REDIS_HOST": LOOPBACK,
+            "REDIS_PORT": str(store_port),
             "API_PORT": str(port),
             "ENCORE_PREDICTIONS": "off",
         }
@@ -150,10 +150,12 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             (shop / "features.py").write_text(_FEATURES.format(features=listed, windows=windows))
             (shop / "targets.py").write_text(_TARGETS)
 
+        stack.enter_context(_running(["infra", "--kafka", "apache"], environment, folder / "infra.log"))
         declare({}, "", "")
         sizes = {"users": args.users, "products": args.products, "days": DAYS, "events-per-day": args.events / DAYS}
         made = encore("generate", *(word for name, size in sizes.items() for word in (f"--{name}", f"{size:g}")))
         encore("train", "--max-rows", "5000")
+        _await_servers(store_port, broker_port)
         encore("materialize")
         for command in (["stream"], ["serve"], ["produce", "--rate", f"{args.rate:g}"]):
             stack.enter_context(_running(command, environment, folder / f"{command[0]}.log"))
@@ -195,6 +197,17 @@ def _change(encore: Callable[..., dict[str, Any]], what: str, sample: int) -> di
     }
     print(json.dumps(change), flush=True)
     return change
+
+
+def _await_servers(*ports: int) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    for port in ports:
+        while time.monotonic() < deadline:
+            with suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
+                break
+            time.sleep(0.1)
+        else:
+            raise RuntimeError(f"nothing listens on port {port} after {PATIENCE_S:g} s")
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import json
 import logging
 import logging.config
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -36,12 +35,9 @@ __all__ = [
     "print_result",
     "progress",
     "settings_in_home",
-    "stand_back",
     "told_where_interrupted",
     "words",
 ]
-
-_NICE = 10
 
 
 class Terminal(Console):
@@ -138,11 +134,6 @@ def progress(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
         yield tell
     finally:
         status.stop()
-
-
-def stand_back() -> None:
-    """Lower this process's priority: it does long work beside a live system, which goes first."""
-    os.nice(_NICE)
 
 
 @contextmanager

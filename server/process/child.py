@@ -1,4 +1,4 @@
-"""Child processes that end when their parent does, and that the terminal's Ctrl-C does not reach."""
+"""Child processes: they end when their parent does, no Ctrl-C of the terminal reaches them, some go behind others."""
 
 import ctypes
 import multiprocessing
@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-__all__ = ["end_with_parent", "spawn", "stop_child"]
+__all__ = ["end_with_parent", "spawn", "stand_back", "stop_child"]
+
+_NICE = 10
 
 # Ask the kernel for SIGTERM when the parent dies, then become the server. It is a program and not a `preexec_fn`
 # because Python code between fork and exec can deadlock where there are threads. The parent's process id tells whether
@@ -60,6 +62,11 @@ def end_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
     if not parent.is_alive():  # it ended before the call above
         sys.exit(1)
+
+
+def stand_back(pid: int = 0) -> None:
+    """Lower the priority of this process, or of a child: it does long work beside a live system, which goes first."""
+    os.setpriority(os.PRIO_PROCESS, pid, max(_NICE, os.getpriority(os.PRIO_PROCESS, pid)))
 
 
 def stop_child(child: "subprocess.Popen[bytes]", grace_s: float) -> None:

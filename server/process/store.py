@@ -4,9 +4,11 @@ import os
 import platform
 import shutil
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from data.errors import MissingExtraError
+from server.process.child import stand_back
 from server.process.server_process import ServerProcess
 from server.process.wheels import package_folder
 
@@ -43,6 +45,13 @@ class Store(ServerProcess):
 
     def __init__(self, port: int, folder: Path, *, patience_s: float = 120.0) -> None:
         super().__init__("store", port, folder, patience_s)
+
+    def check(self) -> None:
+        """Raise UnavailableError unless the process runs. What rewrites its file stands back behind what answers."""
+        super().check()
+        with suppress(OSError):  # another system than Linux, or the child has ended
+            for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
+                stand_back(int(child))
 
     def _command(self) -> list[str]:
         settings = {

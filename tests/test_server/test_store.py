@@ -73,3 +73,16 @@ def test_a_folder_of_any_name_holds_the_data(tmp_path: Path) -> None:
             client.set("k", "v")
     assert list(folder.glob("appendonlydir/*.aof"))
     assert [path.name for path in tmp_path.iterdir()] == [STRANGE_FOLDER]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux tells a process's children")
+def test_a_rewrite_of_its_file_stands_back(tmp_path: Path) -> None:
+    with Store(free_port(), tmp_path) as store, Redis(host=store.host, port=store.port) as client:
+        assert store.pid is not None
+        client.config_set("rdb-key-save-delay", 1_000)  # a rewrite takes a millisecond for each key
+        client.mset({f"k{number}": "v" for number in range(60_000)})
+        client.bgrewriteaof()
+        children = Path(f"/proc/{store.pid}/task/{store.pid}/children")
+        child = int(poll_until(lambda: children.read_text().split())[0])
+        store.check()
+        assert os.getpriority(os.PRIO_PROCESS, child) > os.getpriority(os.PRIO_PROCESS, store.pid)

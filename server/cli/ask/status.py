@@ -7,7 +7,8 @@ import msgspec
 import typer
 
 from data.signals import stop_on_signals
-from server.cli.terminal import Json, log_to_stderr, moment, print_result, progress, settings_in_home, stand_back
+from server.cli.terminal import Json, log_to_stderr, moment, print_result, progress, settings_in_home
+from server.process.child import stand_back
 from server.settings import read_settings
 
 __all__ = ["status", "verify"]

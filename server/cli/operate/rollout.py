@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from server.cli.terminal import Json, print_result, progress, settings_in_home, stand_back, told_where_interrupted
+from server.cli.terminal import Json, print_result, progress, settings_in_home, told_where_interrupted
+from server.process.child import stand_back
 from server.settings import read_settings
 
 __all__ = ["rebuild", "rollout"]

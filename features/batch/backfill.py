@@ -4,7 +4,7 @@ A state from the log holds every logged event of its entity. Its fence holds, pe
 log, the last offset of that entity in the log.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import accumulate, pairwise
 from operator import or_
@@ -20,6 +20,7 @@ from data.log.sources import topic_ids
 from data.units import MICROS
 from features.batch.kinds import BATCH_KINDS
 from features.batch.where import met, of_entities
+from features.collector import paused_collector
 from features.kinds import KINDS
 from features.plan.plan import Aggregate, EntityPlan, TileSet
 from features.plan.where import EVERY, Where
@@ -29,7 +30,7 @@ from features.state.fence import Fence
 from features.state.states import EntityKey
 from features.state.tiles import rows_of
 
-__all__ = ["Backfilled", "entity_states", "ordered_lists", "state_rows"]
+__all__ = ["Backfilled", "entity_states", "state_rows"]
 
 
 class Backfilled(NamedTuple):
@@ -54,19 +55,7 @@ class Backfilled(NamedTuple):
         return state, Fence.decode(fence)
 
 
-Lists = Callable[[ir.Table, Sequence[str], Sequence[str], Mapping[str, str]], ir.Table]
-"""Groups a table by `keys` (second) and collects each column under its new name (fourth) in a list; all lists of a row
-are in the order of the columns that are named third, which are unique among a row's."""
-
-
-def ordered_lists(table: ir.Table, keys: Sequence[str], order: Sequence[str], columns: Mapping[str, str]) -> ir.Table:
-    """Make lists on an engine whose collect takes an order."""
-    by = [table[name] for name in order]
-    lists = {name: table[column].collect(order_by=by, include_null=True) for name, column in columns.items()}
-    return table.group_by(keys).aggregate(**lists)
-
-
-def entity_states(events: ir.Table, plan: EntityPlan, topic: str, lists: Lists = ordered_lists) -> ir.Table:
+def entity_states(events: ir.Table, plan: EntityPlan, topic: str) -> ir.Table:
     """Return a table with a row per entity in the log: join keys, and the parts that `state_rows` makes a state of.
 
     `events` has the log's columns, `time_us`, `arrived_us` and exact measures; `topic` is the newest topic's source.
@@ -75,11 +64,11 @@ def entity_states(events: ir.Table, plan: EntityPlan, topic: str, lists: Lists =
     events = of_entities(events, keys, plan.schema)
     parts = [_slots(events, plan, keys)]
     parts += [_distincts(events, aggregate, keys, place) for place, aggregate in _distinct_slots(plan)]
-    parts += [_tiles(events, tile_set, keys, place, lists) for place, tile_set in enumerate(plan.tile_sets)]
+    parts += [_tiles(events, tile_set, keys, place) for place, tile_set in enumerate(plan.tile_sets)]
     parts += [_first(events, where, topic, keys, place) for place, where in enumerate(plan.firsts)]
     if plan.remembers_s:
-        parts.append(_seen(events, topic, keys, plan.remembers_s, lists))
-    parts.append(_fences(events, topic, keys, lists))
+        parts.append(_seen(events, topic, keys, plan.remembers_s))
+    parts.append(_fences(events, topic, keys))
     rows = reduce(lambda left, right: left.left_join(right, keys).drop(*[f"{key}_right" for key in keys]), parts)
     return rows.select(*_columns(plan))
 
@@ -94,7 +83,9 @@ def state_rows(batches: Iterable[pa.RecordBatch], plan: EntityPlan, topic: str) 
     firsts = tiles + len(plan.firsts)
     seen = firsts + (len(_SEEN) if plan.remembers_s else 0)
     for batch in batches:
-        for row in zip(*map(_python, batch.columns), strict=True):
+        with paused_collector():
+            values = list(map(_python, batch.columns))
+        for row in zip(*values, strict=True):
             state = algebra.empty()
             state.slots = list(map(_slot, plan.slots, row[keys:slots]))
             columns = iter(row[slots:tiles])
@@ -174,7 +165,7 @@ def _distincts(events: ir.Table, aggregate: Aggregate, keys: list[str], place: i
     return pairs.group_by(keys).aggregate(**{f"slot_{place}": pairs.count()})
 
 
-def _tiles(events: ir.Table, tile_set: TileSet, keys: list[str], place: int, lists: Lists) -> ir.Table:
+def _tiles(events: ir.Table, tile_set: TileSet, keys: list[str], place: int) -> ir.Table:
     wheres = sorted({aggregate.where for aggregate in tile_set.columns})
     touching = events if EVERY in wheres else events.filter(reduce(or_, (met(events, where) for where in wheres)))
     touching = touching.mutate(tile=(touching.time_us - touching.time_us % tile_set.hop_us) // tile_set.hop_us)
@@ -183,7 +174,21 @@ def _tiles(events: ir.Table, tile_set: TileSet, keys: list[str], place: int, lis
     newest = ibis.window(group_by=keys)
     kept = tiles.mutate(newest=tiles.tile.max().over(newest)).filter(ibis._.tile > ibis._.newest - tile_set.span)
     named = {f"tiles_{place}_0": "tile", **{f"tiles_{place}_{1 + n}": f"c{n}" for n in range(len(tile_set.columns))}}
-    return lists(kept, keys, ["tile"], named)
+    return _lists(kept, keys, ["tile"], named)
+
+
+def _lists(table: ir.Table, keys: list[str], order: Sequence[str], columns: Mapping[str, str]) -> ir.Table:
+    """Group a table and collect columns, each under a new name; the columns of the order are unique in a group.
+
+    One list of structs, which begin with the order, is sorted: Spark collects in no order, and DuckDB, where a collect
+    has an order, sorts for each column (measured: 12.4 s of processor time for states that take 4.5 so).
+    """
+    fields = {f"by{n}": table[name] for n, name in enumerate(order)} | {
+        name: table[column] for name, column in columns.items()
+    }
+    rows = table.group_by(keys).aggregate(rows=ibis.struct(fields).collect())
+    rows = rows.mutate(rows=rows.rows.sort())
+    return rows.select(*keys, **{name: rows.rows.map(lambda row, name=name: row[name]) for name in columns})
 
 
 def _first(events: ir.Table, where: Where, topic: str, keys: list[str], place: int) -> ir.Table:
@@ -203,7 +208,7 @@ _SEEN = ("seen_partitions", "seen_forgotten", "seen_ids", "seen_offsets", "seen_
 """Lists of the events that an entity's topic lately brought, in one order; `seen_forgotten` is equal in a partition."""
 
 
-def _seen(events: ir.Table, topic: str, keys: list[str], within_s: int, lists: Lists) -> ir.Table:
+def _seen(events: ir.Table, topic: str, keys: list[str], within_s: int) -> ir.Table:
     """Find the events that `features.seen` remembers, and the last offset of those that it does not, or -1."""
     recent = events.filter(events.source == topic).mutate(
         at_s=(events.arrived_us - events.arrived_us % MICROS) // MICROS
@@ -217,7 +222,7 @@ def _seen(events: ir.Table, topic: str, keys: list[str], within_s: int, lists: L
     gone = ibis.ifelse(recent.kept, ibis.literal(-1, "int64"), recent["offset"])
     kept = recent.mutate(forgotten=gone.max().over(whole)).filter(ibis._.kept)
     columns = ("partition", "forgotten", "event_id", "offset", "time_s")
-    return lists(kept, keys, ["partition", "offset"], dict(zip(_SEEN, columns, strict=True)))
+    return _lists(kept, keys, ["partition", "offset"], dict(zip(_SEEN, columns, strict=True)))
 
 
 def _remembered(rows: Iterable[tuple[int, int, str, int, int]], within_s: int) -> dict[int, Seen]:
@@ -229,7 +234,7 @@ def _remembered(rows: Iterable[tuple[int, int, str, int, int]], within_s: int) -
     return seen
 
 
-def _fences(events: ir.Table, topic: str, keys: list[str], lists: Lists) -> ir.Table:
+def _fences(events: ir.Table, topic: str, keys: list[str]) -> ir.Table:
     last = events.filter(events.source == topic).group_by([*keys, "partition"])
     ends = last.aggregate(end=ibis._["offset"].max())
-    return lists(ends, keys, ["partition"], {"fence_partitions": "partition", "fence_offsets": "end"})
+    return _lists(ends, keys, ["partition"], {"fence_partitions": "partition", "fence_offsets": "end"})

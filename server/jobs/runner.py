@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -35,6 +36,9 @@ from server.storage import log_storage
 __all__ = ["RunOptions", "Runner"]
 
 _PATIENCE_S = 60
+
+_LOOK_S = 1.0
+_LOOKS_PER_LINE = 10
 
 _DONE = {"materialize": "materialized into", "rollout": "rolled out in"}
 
@@ -195,8 +199,12 @@ class Runner:
             live: Live | None = None
             if self._console.is_terminal:
                 live = stack.enter_context(Live(self._view(observed), console=self._console, auto_refresh=False))
-            while not self._stopped(10.0 if live is None else 1.0):
+            for look in count(1):
+                if self._stopped(_LOOK_S):
+                    return
                 self._check()
+                if live is None and look % _LOOKS_PER_LINE:
+                    continue
                 observed.append(observer.look())
                 if live is None:
                     self._console.print(status_line(observed[-1], observed[-2]))

@@ -21,7 +21,7 @@ from features.batch.engine import check_log, spine_table
 from features.batch.materializer import MaterializeCounts
 from features.batch.queries import FACTS, LOG
 from features.batch.spark.session import SparkConnection, literal, reason_of
-from features.batch.spark.states import PACKED, WRITTEN, Pack, Write, struct_lists
+from features.batch.spark.states import PACKED, WRITTEN, Pack, Write
 from features.batch.timeline import entity_values
 from features.plan.plan import EntityPlan, Plan
 from features.state.states import States
@@ -131,7 +131,7 @@ class SparkEngine:
             self._states(plan).mapInArrow(pack, keys + PACKED).write.mode("overwrite").parquet(folder)
 
     def _states(self, plan: EntityPlan) -> Any:
-        return self._frame(entity_states(self.events(), plan, newest_topic(self.log.sources()), struct_lists))
+        return self._frame(entity_states(self.events(), plan, newest_topic(self.log.sources())))
 
     def _frame(self, expression: ir.Table) -> Any:
         return self._spark.session.sql(self.connection.compile(expression))

@@ -1,11 +1,9 @@
 """States folded from the whole log on Spark, and written from its executors: the driver has counts of them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import ibis
-import ibis.expr.types as ir
 import pyarrow as pa
 
 from data.filesystem.storage import Storage
@@ -18,7 +16,7 @@ from features.state.access import RedisAccess
 from features.state.redis import OnlineStates
 from features.state.states import States
 
-__all__ = ["PACKED", "WRITTEN", "OpenStates", "Pack", "Write", "struct_lists"]
+__all__ = ["PACKED", "WRITTEN", "OpenStates", "Pack", "Write"]
 
 WRITTEN = "written long, ahead long"
 """The columns that `Write` returns, of which a task returns a row."""
@@ -40,16 +38,6 @@ class OpenStates:
     def __call__(self) -> OnlineStates:
         """Return them, over a client of their own."""
         return OnlineStates(self.access.connect(timeout_s=_PATIENCE_S), self.space, self.schema)
-
-
-def struct_lists(table: ir.Table, keys: Sequence[str], order: Sequence[str], columns: Mapping[str, str]) -> ir.Table:
-    """Make lists on an engine that collects in no order, as `features.batch.backfill.ordered_lists` does."""
-    fields = {f"by{n}": table[name] for n, name in enumerate(order)} | {
-        name: table[column] for name, column in columns.items()
-    }
-    rows = table.group_by(keys).aggregate(rows=ibis.struct(fields).collect())
-    rows = rows.mutate(rows=rows.rows.sort())
-    return rows.select(*keys, **{name: rows.rows.map(lambda row, name=name: row[name]) for name in columns})
 
 
 class _OfStates:

@@ -73,7 +73,7 @@ class Machines:
 def test_each_machine_may_be_lost(bucket: str, broker: KafkaBroker, store: Store, tmp_path: Path) -> None:
     """What built everything is deleted; worker, API and whoever verifies have the bucket, and so has one that comes."""
     machines = Machines(tmp_path, bucket.format("machines"), broker, store)
-    sizes = ("--users", "300", "--products", "40", "--days", "120", "--events-per-day", "200")
+    sizes = ("--users", "300", "--products", "40", "--days", "150", "--events-per-day", "240")
     made = machines.json("builder", "generate", *sizes)
     machines.json("builder", "features")
     machines.json("builder", "train", "--model", "logistic_regression", "--max-rows", "2000")

@@ -84,8 +84,8 @@ def state_rows(batches: Iterable[pa.RecordBatch], plan: EntityPlan, topic: str) 
     seen = firsts + (len(_SEEN) if plan.remembers_s else 0)
     for batch in batches:
         with paused_collector():
-            values = list(map(_python, batch.columns))
-        for row in zip(*values, strict=True):
+            rows = zip(*map(_python, batch.columns), strict=True)
+        for row in rows:
             state = algebra.empty()
             state.slots = list(map(_slot, plan.slots, row[keys:slots]))
             columns = iter(row[slots:tiles])

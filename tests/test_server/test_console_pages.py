@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -31,6 +33,7 @@ streamlit = pytest.importorskip("streamlit", reason="the extra `console` is not 
 from streamlit.components.v2 import manifest_scanner  # noqa: E402 - only where Streamlit is installed
 from streamlit.testing.v1 import AppTest  # noqa: E402 - only where Streamlit is installed
 
+from server.console.answer import explained  # noqa: E402
 from server.console.calculators.asked_pair import AskedPair, asked_pair  # noqa: E402
 from server.console.calculators.scored_pairs import scored_regulars  # noqa: E402
 from server.console.screens.catalogue import SCREENS  # noqa: E402
@@ -229,6 +232,29 @@ def test_a_probability_has_its_horizon_and_base_rate_beside_it(in_shop: None) ->
     said = texts(run(page("ask", user="ann", product="coffee")))
     assert "within 30 days the user buys the product again" in said
     assert "on average" in said
+
+
+def test_a_slider_stays_where_it_was_moved_while_its_value_changes(
+    in_shop: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This shop's clock stands still, so each answer is given as of an hour later than the one before."""
+    feature, hours = "user_days_since_first_event", count()
+
+    def later(question: dict[str, Any]) -> dict[str, Any] | None:
+        answer = explained(question)
+        assert answer is not None
+        answer["features_used"][feature] += next(hours) / 24
+        return answer
+
+    monkeypatch.setattr("server.console.screens.shop.ask.explained", later)
+    at = run(page("ask", user="ann", product="coffee"))
+    at.multiselect(key="moved").set_value([feature])
+    key = f"what_if:ann:coffee:{feature}"
+    slider = run(at).slider(key=key)
+    slider.set_value(slider.max)
+    for _ in range(3):
+        assert run(at).slider(key=key).value == slider.max
+        assert r"Hypothetical\." in texts(at)
 
 
 def test_a_version_tells_its_origin_and_when_it_will_be_judged(in_shop: None) -> None:

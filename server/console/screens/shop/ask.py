@@ -7,6 +7,7 @@ import streamlit as st
 
 from data.errors import ApiError
 from data.units import to_micros
+from features.state.values import Value
 from server.console import charts, formats
 from server.console.answer import explained, show_score
 from server.console.calculators import answers
@@ -17,7 +18,7 @@ from server.console.names import named, names_of
 from server.console.resources import api, api_key, asking, clock, feature_words, history, settings
 from server.console.screens.shop.ask_any import ask_any
 from server.console.style import IN_VIEW
-from server.console.what_if import movable, slider_range
+from server.console.what_if import Range, movable, slider_range
 from server.scoring.question import is_of_products
 
 __all__ = ["page"]
@@ -132,8 +133,8 @@ def _what_if(answer: dict[str, Any], user: str, product: str, amount: float | No
         moved: dict[str, float] = {}
         with st.container():
             for name in names:
-                limits = slider_range(name, values[name])
                 key = f"what_if:{user}:{product}:{name}"
+                limits = _kept_range(key, name, values[name])
                 chosen = st.slider(
                     descriptions.title(name), limits.low, limits.high, limits.value, limits.step, "%.4g", key=key
                 )
@@ -151,6 +152,18 @@ def _what_if(answer: dict[str, Any], user: str, product: str, amount: float | No
         )
         verdict = answers.verdict(supposed, asking(answer["target"], api_key()))
         right.markdown(formats.plain(f"Hypothetical. {verdict}" if moved else "As it is. Move a slider."))
+
+
+def _kept_range(key: str, name: str, value: Value) -> Range:
+    """Return a slider's range as of when it was first drawn.
+
+    Values change with events and with time. A slider whose range does is another one to Streamlit, not moved yet.
+    """
+    kept = f"{key}:range"
+    if key not in st.session_state:  # where it is not drawn, Streamlit forgets it
+        st.session_state[kept] = slider_range(name, value)
+    limits: Range = st.session_state[kept]
+    return limits
 
 
 @guarded

@@ -64,9 +64,13 @@ def end_with_parent() -> None:
         sys.exit(1)
 
 
-def stand_back(pid: int = 0) -> None:
-    """Lower the priority of this process, or of a child: it does long work beside a live system, which goes first."""
-    os.setpriority(os.PRIO_PROCESS, pid, max(_NICE, os.getpriority(os.PRIO_PROCESS, pid)))
+def stand_back(pid: int = 0, *, behind: int | None = None) -> None:
+    """Lower the priority of this process, or of a child: it does long work beside a live system, which goes first.
+
+    `behind` is the process that answers, where it may have been started at a low priority itself.
+    """
+    ahead = 0 if behind is None else os.getpriority(os.PRIO_PROCESS, behind)
+    os.setpriority(os.PRIO_PROCESS, pid, max(ahead + _NICE, os.getpriority(os.PRIO_PROCESS, pid)))
 
 
 def stop_child(child: "subprocess.Popen[bytes]", grace_s: float) -> None:

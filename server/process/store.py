@@ -51,7 +51,7 @@ class Store(ServerProcess):
         super().check()
         with suppress(OSError):  # another system than Linux, or the child has ended
             for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
-                stand_back(int(child))
+                stand_back(int(child), behind=self.pid)
 
     def _command(self) -> list[str]:
         settings = {

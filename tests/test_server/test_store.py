@@ -84,5 +84,8 @@ def test_a_rewrite_of_its_file_stands_back(tmp_path: Path) -> None:
         client.bgrewriteaof()
         children = Path(f"/proc/{store.pid}/task/{store.pid}/children")
         child = int(poll_until(lambda: children.read_text().split())[0])
-        store.check()
-        assert os.getpriority(os.PRIO_PROCESS, child) > os.getpriority(os.PRIO_PROCESS, store.pid)
+        for low in (3, 3, 6):  # of the store itself, and who looks twice does not lower it twice
+            os.setpriority(os.PRIO_PROCESS, store.pid, max(low, os.getpriority(os.PRIO_PROCESS, store.pid)))
+            store.check()
+            ahead = os.getpriority(os.PRIO_PROCESS, store.pid)
+            assert os.getpriority(os.PRIO_PROCESS, child) == min(ahead + 10, 19)

@@ -55,9 +55,14 @@ class Asking:
     def begin(self) -> None:
         self._answers = []
 
-    def end(self) -> dict[str, Any]:
-        """Return the number of answers by kind, and their latencies in ms."""
-        answers = self._answers
+    @property
+    def answered(self) -> int:
+        """The number of answers since `begin`."""
+        return len(self._answers)
+
+    def end(self, since: int = 0) -> dict[str, Any]:
+        """Return the number of answers by kind, and their latencies in ms; `since` leaves out so many of the first."""
+        answers = self._answers[since:]
         waits = sorted(wait for _, wait in answers)
         p99 = waits[min(len(waits) - 1, int(len(waits) * 0.99))]
         return {

@@ -22,7 +22,7 @@ from data.shop.shop import Shop, ShopConfig
 from features.facts import Sourced, fact_maker
 from features.plan.cache import load_plan
 from features.state.fold import Fold
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from server.capacity.capacity_plan import plan_capacity
 from server.capacity.load import Load, Terms
 from server.capacity.unit_costs import unit_costs

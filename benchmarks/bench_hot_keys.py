@@ -27,7 +27,7 @@ from data.units import HOUR_US, from_micros
 from features.facts import fact_maker
 from features.plan.cache import load_plan
 from features.state.fold import Fold, Sourced
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from server.process.server_process import free_port
 from server.process.store import Store
 

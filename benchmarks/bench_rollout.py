@@ -164,11 +164,15 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             asking.begin()
             time.sleep(args.quiet_s)
             quiet = asking.end()
+            print(json.dumps({"what": "quiet", **quiet}), flush=True)
             asking.begin()
             changes = []
             for what, features, windows, entities in CHANGES[: args.changes]:
                 declare(features, windows, entities)
-                changes.append(_change(encore, what, args.sample))
+                before = asking.answered
+                change = _change(encore, what, args.sample) | {"p99_ms": asking.end(before)["p99_ms"]}
+                print(json.dumps(change), flush=True)
+                changes.append(change)
             during = asking.end()
         return {
             "events_in_log": made["events"],
@@ -187,7 +191,7 @@ def _change(encore: Callable[..., dict[str, Any]], what: str, sample: int) -> di
     seconds = time.perf_counter() - began
     verdict = encore("verify", "--sample", str(sample))
     deleted = encore("rollout", "finish")["deleted"] if rollout["stage"] == "switched" else 0
-    change = {
+    return {
         "what": what,
         "seconds": round(seconds, 1),
         "states": sum(rollout["states"].values()) if rollout["made"] else 0,
@@ -195,8 +199,6 @@ def _change(encore: Callable[..., dict[str, Any]], what: str, sample: int) -> di
         "compared": sum(verdict["compared"].values()),
         "different": len(verdict["disagreements"]),
     }
-    print(json.dumps(change), flush=True)
-    return change
 
 
 def _await_servers(*ports: int) -> None:

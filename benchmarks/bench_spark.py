@@ -39,7 +39,7 @@ from features.batch.spark.engine import SparkEngine
 from features.batch.spark.session import SparkConnection
 from features.batch.spark.states import OpenStates
 from features.plan.cache import load_plan
-from features.state.access import RedisAccess
+from features.state.online.access import RedisAccess
 from server.jobs.stream import run_spark_job, run_worker
 from server.process.kafka_broker import KafkaBroker
 from server.process.kafka_jars import fetch_connector

@@ -42,7 +42,7 @@ from events.stream.parts import Parts
 from events.stream.worker import Worker, WorkerOptions
 from features.entities import ENTITIES
 from features.plan.cache import load_plan
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from server.process.kafka_broker import KafkaBroker
 from server.process.server_process import free_port
 from server.process.store import Store

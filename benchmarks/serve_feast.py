@@ -21,7 +21,7 @@ from sklearn.ensemble import RandomForestClassifier
 from data.clock import wall_clock
 from data.default_shop import SHOP
 from features.plan.cache import load_plan
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from features.state.states import EntityKey
 from features.state.values import EntityValues
 from server.redis.connections import connect_redis

@@ -18,7 +18,7 @@ from data.log.event_table import EVENT_COLUMNS, PlacedEvent, placed_table
 from features.batch.engine import DuckDBEngine
 from features.entities import ENTITIES, Entity
 from features.plan.plan import Plan
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from features.state.states import EntityKey
 from features.state.values import EntityValues
 from features.verify.verification import agree

@@ -24,7 +24,7 @@ from events.kafka.inspector import Inspector
 from events.kafka.topics import EVENTS_TOPIC, dead_letter_topic, topic_id
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 
 __all__ = ["Options", "Verdict", "run"]
 

@@ -19,7 +19,7 @@ from data.project import PROJECT
 from events.kafka.topics import EVENTS_TOPIC
 from features.state.editions.editions import Editions
 from features.state.editions.standing import Edition
-from features.state.redis import LateCluster
+from features.state.online.cluster import LateCluster
 from server.process.kafka_broker import KafkaBroker
 from server.process.server_process import LOOPBACK, ServerProcess, free_port
 from server.process.store import Store

@@ -12,7 +12,8 @@ from chaos.servers import Stores, live_space
 from data.errors import EncoreError
 from features.plan.plan import Plan
 from features.state.algebra import DAMAGE, Algebra
-from features.state.redis import OnlineStates, redis_key
+from features.state.online.keys import redis_key
+from features.state.online.states import OnlineStates
 from features.state.states import EntityKey
 
 __all__ = ["StoreHarm"]

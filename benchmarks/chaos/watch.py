@@ -15,7 +15,7 @@ from chaos.servers import live_space
 from data.clock import wall_clock
 from data.errors import EncoreError
 from features.plan.plan import Plan
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from features.state.states import EntityKey
 from features.state.values import EntityValues
 

@@ -14,7 +14,7 @@ from data.filesystem.address import is_remote, seen_from
 from data.log.identity import read_identity
 from data.project import DEFAULT, PROJECT, PROJECT_FILE, PROJECT_NAME, Project, open_project
 from events.kafka.access import Access, Mechanism
-from features.state.access import RedisAccess
+from features.state.online.access import RedisAccess
 from model.interventions import InterventionRule, parse_rules
 from model.registry.local_database import database_uri
 from server.api_keys import ApiKey, parse_keys

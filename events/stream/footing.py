@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 
 from data.errors import EncoreError, ForgottenError, LayoutError, RemadeError, UnavailableError
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from features.state.states import States
 
 __all__ = ["LOST_FOOTING", "Footing"]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 import redis
 
-from features.state.answers import is_wrong_type
+from features.state.online.answers import is_wrong_type
 
 __all__ = ["Heartbeats", "LastBeat", "Membership", "WorkerStatus"]
 

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 
 from data.errors import ConfigurationError
 from events.kafka.connection import Assigned
-from features.state.owner import Owner
+from features.state.online.owner import Owner
 
 __all__ = ["Note"]
 

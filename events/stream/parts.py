@@ -8,15 +8,18 @@ from data.log.log import Log
 from events.trace import NO_TRACE, Trace
 from features.plan.plan import Plan
 from features.state.editions.editions import Editions
-from features.state.owner import Owner
-from features.state.replication import NO_REPLICATION
+from features.state.online.owner import Owner
+from features.state.online.replication import NO_REPLICATION
 from features.state.states import States
 
 __all__ = ["Confirmation", "Limits", "Parts"]
 
 
 class Confirmation(Protocol):
-    """Confirms that the states written since `begin` survive the loss of a server (`features.state.replication`)."""
+    """Confirms that the states written since `begin` survive the loss of a server.
+
+    `features.state.online.replication` implements it.
+    """
 
     @property
     def is_needed(self) -> bool:

@@ -27,7 +27,7 @@ from events.stream.editions.edition_fold import EditionFold
 from events.stream.parts import Parts
 from features.facts import fact_maker
 from features.state.fold import Sourced
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from features.state.states import EntityKey, Stored
 
 __all__ = ["Beyond", "Repairer"]

@@ -24,7 +24,7 @@ from events.stream.parts import Parts
 from events.stream.pulse import BEAT_S, Pulse
 from events.stream.session import Session
 from events.stream.timer import Timer
-from features.state.owner import Owner
+from features.state.online.owner import Owner
 
 __all__ = ["Worker", "WorkerOptions", "connected"]
 

@@ -13,7 +13,7 @@ from features.batch.backfill import Backfilled
 from features.plan.plan import EntityPlan
 from features.state.algebra import DAMAGE, Algebra
 from features.state.fence import Fence
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from features.state.states import EntityKey, States
 
 __all__ = ["MaterializeCounts", "materialize", "require_partitions"]

@@ -4,8 +4,8 @@
                                                   ▲────────── again where a worker was further ◀──────┘
 
 A new state may be ahead of the workers: its fence covers what they bring. What one of them could not fold into the
-damaged state after that, it sets aside again (`features.state.aside`), and the state is rebuilt once more. Repeats, and
-the first event of a pair, are told by the stored states of other entities, which are whole.
+damaged state after that, it sets aside again (`features.state.online.aside`), and the state is rebuilt once more.
+Repeats, and the first event of a pair, are told by the stored states of other entities, which are whole.
 
 A state without which nothing can be folded, since it tells repeats, is made of the log alone: the workers, which have
 passed none of its events since, read again what is not committed.
@@ -94,8 +94,8 @@ def remake_logged(
     """Rebuild states from the log alone; return those that still are what was `found`, which are replaced.
 
     For states that no worker can read, or passes an event of. To be called after another revision was begun
-    (`features.state.inventory`), so that a worker that has folded more of them than the log holds reads that again.
-    Raises DataError where the log has a hole or cannot be read.
+    (`features.state.online.inventory`), so that a worker that has folded more of them than the log holds reads that
+    again. Raises DataError where the log has a hole or cannot be read.
     """
     if not log.listing():
         return frozenset(found).difference(_put(states, found, MemoryStates(plan.schema)))

@@ -23,13 +23,13 @@ from features.batch.materializer import materialize
 from features.feast_stores.config import entity_of, log_of, plan_of
 from features.feast_stores.ids import rows_of_texts
 from features.feast_stores.views import STATE_FEATURE
-from features.state.access import RedisAccess
 from features.state.algebra import DAMAGE
 from features.state.editions.editions import Editions, Opened
 from features.state.editions.standing import Edition, live_edition
 from features.state.fence import Fence
-from features.state.owner import Ownership
-from features.state.redis import OnlineStates
+from features.state.online.access import RedisAccess
+from features.state.online.owner import Ownership
+from features.state.online.states import OnlineStates
 from features.state.states import EntityKey, Stored
 from features.state.values import EntityValues, Value
 

@@ -45,7 +45,7 @@ from features.plan.plan import Plan
 from features.seen import Seen, token_of
 from features.state.algebra import DAMAGE, Algebra
 from features.state.fence import Fence
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from features.state.states import NOTHING, EntityKey, States, Stored
 
 __all__ = ["Fold", "FoldCounts", "Settled", "Sourced"]

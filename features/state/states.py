@@ -1,6 +1,6 @@
 """The stores of states: what is stored of an entity, and the protocol of a store.
 
-`features.state.redis` implements it in Redis, `features.state.memory` in this process;
+`features.state.online.states` implements it in Redis, `features.state.memory` in this process;
 `tests/contracts/test_states_contract.py` tests both.
 """
 

@@ -23,7 +23,7 @@ from features.plan.cache import load_plan
 from features.plan.plan import Plan
 from features.state.editions.editions import Editions, Opened, editions_key
 from features.state.editions.standing import Edition, live_edition
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from model.targets import targets_of
 from server.api.asgi.rate_limit import RateLimit
 from server.api.parts import Parts

@@ -36,9 +36,10 @@ from events.producer.produce import produce
 from events.stream.account import Account
 from events.stream.heartbeat import WorkerStatus
 from features.state.algebra import Algebra
-from features.state.answers import ask, read_info
 from features.state.fence import Fence
-from features.state.redis import OnlineStates, StateKeys
+from features.state.online.answers import ask, read_info
+from features.state.online.keys import StateKeys
+from features.state.online.states import OnlineStates
 from server.api.app import create_app
 from server.api.asgi.patient_http import PatientHttp
 from server.capacity.unit_costs import StateCost, UnitCosts
@@ -181,7 +182,7 @@ class _Measurement:
         keys = StateKeys(_SCHEMA, self._settings.project)
         sample = _sample_keys(opened.states, entity)
         busiest = max(sample, key=lambda key: ask(lambda: self._client.memory_usage(key)) or 0)
-        key, algebra = keys.parse(busiest, entity), Algebra(opened.plan.of(entity))
+        key, algebra = keys.parse(busiest), Algebra(opened.plan.of(entity))
         assert key is not None  # noqa: S101 - it is the project's
         with self._spent() as spent:
             for _ in range(_ROUNDS):

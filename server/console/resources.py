@@ -15,7 +15,7 @@ from data.units import MINUTE_US
 from events.kafka.inspector import Inspector
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
-from features.state.answers import ask
+from features.state.online.answers import ask
 from model.targets import first_target
 from server.api.asgi.callers import Callers
 from server.console.calculators.answers import Asking, asking_of

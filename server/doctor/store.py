@@ -8,7 +8,7 @@ import redis
 from data.clock import Clock, wall_clock
 from data.errors import RedisRefusalError
 from data.units import MICROS
-from features.state.answers import ask, read_info
+from features.state.online.answers import ask, read_info
 from server.doctor.finding import Finding, fail, looked, ok, warn
 from server.redis.capacity import capacity_of
 from server.redis.connections import connect_redis

@@ -8,8 +8,8 @@ import msgspec
 import redis
 
 from data.errors import EncoreError
-from features.state.answers import ask, read_value
-from features.state.redis import LAST_US
+from features.state.online.answers import ask, read_value
+from features.state.online.states import LAST_US
 from server.redis.connections import connect_redis
 from server.settings import Settings
 

@@ -13,8 +13,8 @@ from data.errors import ConfigurationError, StateError, UnavailableError
 from data.lock import open_lock
 from data.log.identity import Identity, read_identity
 from features.state.editions.standing import Edition
-from features.state.owner import Ownership
-from features.state.redis import OnlineStates
+from features.state.online.owner import Ownership
+from features.state.online.states import OnlineStates
 from server.process.home import processes_in
 from server.redis.connections import connect_redis, heartbeats_of
 from server.redis.editions import editions_of

@@ -23,7 +23,7 @@ from events.translation.mapping import load_live_mapping
 from events.translation.relay import Passed, Relay, RelayOptions
 from events.translation.translator import Translator, json_value
 from features.state.editions.editions import Opened
-from features.state.owner import Owner
+from features.state.online.owner import Owner
 from server.event_log import open_log
 from server.process.beat import Beat
 from server.process.collector import settle_collector

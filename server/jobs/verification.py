@@ -12,7 +12,7 @@ from features.batch.engine import Engine
 from features.batch.open import open_engine
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from features.state.values import Value
 from features.verify.verification import FeastRead, Verdict, verify
 from server.event_log import open_batch, open_log

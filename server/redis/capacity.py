@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import redis
 
 from data.errors import RedisRefusalError
-from features.state.answers import read_info
+from features.state.online.answers import read_info
 
 __all__ = ["Capacity", "capacities_of", "capacity_of"]
 

@@ -5,7 +5,7 @@ import redis
 from data.addresses import Address
 from events.stream.heartbeat import Heartbeats
 from features.state.editions.editions import Opened
-from features.state.replication import Replication
+from features.state.online.replication import Replication
 from server.redis.pipe import Credentials
 from server.redis.states import LiveStates
 from server.settings import Settings

@@ -10,7 +10,7 @@ from features.plan.plan import Plan
 from features.plan.reach import refusal_of_lives
 from features.state.editions.editions import Editions, Opened
 from features.state.editions.standing import Edition
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from server.redis.mark import Mark
 from server.settings import Settings
 

@@ -6,7 +6,7 @@ import redis
 
 from data.log.sources import topic_ids
 from features.plan.plan import Plan
-from features.state.answers import ask, read_value
+from features.state.online.answers import ask, read_value
 from server.event_log import open_log
 from server.settings import Settings
 

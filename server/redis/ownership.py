@@ -9,7 +9,7 @@ import redis
 
 from data.log.identity import Identity, make_identity, read_identity
 from data.project import PROJECT
-from features.state.owner import Ownership
+from features.state.online.owner import Ownership
 from server.event_log import open_log
 from server.redis.connections import connect_redis
 from server.settings import Settings

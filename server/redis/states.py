@@ -1,6 +1,6 @@
 """States read on the event loop, from one Redis or from the nodes of a Redis Cluster.
 
-`features.state.redis.OnlineStates` reads the same keys with blocking calls: for the worker, Feast, commands.
+`features.state.online.states.OnlineStates` reads the same keys with blocking calls: for the worker, Feast, commands.
 """
 
 import asyncio
@@ -18,8 +18,9 @@ from data.default_shop import SHOP
 from data.errors import RedisRefusalError, UnavailableError
 from data.project import PROJECT
 from data.schema import Schema
-from features.state.aside import aside_name, aside_words
-from features.state.redis import STORED_FIELDS, StateKeys, newest_of, stored_of
+from features.state.online.aside import aside_name, aside_words
+from features.state.online.keys import StateKeys
+from features.state.online.states import STORED_FIELDS, newest_of, stored_of
 from features.state.states import EntityKey, Stored
 from server.redis.pipe import Credentials, RedisPipe, command
 

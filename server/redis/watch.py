@@ -13,7 +13,7 @@ from events.stream.heartbeat import Heartbeats, WorkerStatus
 from events.stream.liveness import stream_problems
 from features.state.editions.editions import Editions
 from features.state.editions.standing import Edition
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from features.state.states import EntityKey
 
 __all__ = ["Look", "Watch"]

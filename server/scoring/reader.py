@@ -7,8 +7,9 @@ from time import perf_counter
 from data.errors import LayoutError, RedisRefusalError
 from features.plan.plan import Plan
 from features.state.algebra import DAMAGE
-from features.state.answers import is_wrong_type
-from features.state.redis import LAST_US, redis_key
+from features.state.online.answers import is_wrong_type
+from features.state.online.keys import redis_key
+from features.state.online.states import LAST_US
 from features.state.states import NOTHING, EntityKey, Stored
 from features.state.values import EntityValues, Held, Value
 from server.redis.states import AsyncStates

@@ -27,7 +27,7 @@ from data.log.sources import topic_source
 from data.units import DAY_US, HOUR_US
 from features.plan.plan import Plan
 from features.state.fold import Fold
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from server.process.server_process import free_port
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

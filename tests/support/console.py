@@ -15,7 +15,7 @@ from data.log.event_log import EventLog
 from data.log.event_table import PlacedEvent, placed_table
 from data.units import MICROS, from_micros
 from features.facts import Fact
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from server.process.server_process import free_port
 from server.redis.connections import connect_redis
 from server.settings import read_settings

@@ -30,7 +30,8 @@ from events.kafka.topics import ensure_topics
 from features.batch.spark.session import SparkConnection
 from features.plan.plan import Plan
 from features.state.memory import MemoryStates
-from features.state.redis import LateCluster, OnlineStates
+from features.state.online.cluster import LateCluster
+from features.state.online.states import OnlineStates
 from features.state.states import States
 from server.process.java import find_java
 from server.process.kafka_broker import KafkaBroker

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from features.state.access import RedisAccess
+from features.state.online.access import RedisAccess
 from server.process.store import Store
 
 __all__ = ["EVERY_STORE", "client_of"]

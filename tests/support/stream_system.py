@@ -23,9 +23,9 @@ from events.stream.parts import Confirmation, Limits, Parts
 from events.stream.worker import Worker, WorkerOptions
 from events.trace import NO_TRACE, Trace
 from features.plan.plan import Plan
-from features.state.owner import Owner
-from features.state.redis import OnlineStates
-from features.state.replication import NO_REPLICATION
+from features.state.online.owner import Owner
+from features.state.online.replication import NO_REPLICATION
+from features.state.online.states import OnlineStates
 from features.state.states import EntityKey, States
 from features.state.values import EntityValues
 

@@ -22,7 +22,7 @@ from events.stream.parts import Confirmation, Limits, Parts
 from events.stream.session import Session
 from features.plan.plan import Plan
 from features.state.memory import MemoryStates
-from features.state.replication import NO_REPLICATION
+from features.state.online.replication import NO_REPLICATION
 from features.state.states import EntityKey, States
 from features.state.values import EntityValues
 

@@ -20,7 +20,8 @@ from events.kafka.memory import MemoryConsumer
 from features.entities import USER
 from features.plan.plan import Plan
 from features.state.algebra import Algebra
-from features.state.redis import OnlineStates, redis_key
+from features.state.online.keys import redis_key
+from features.state.online.states import OnlineStates
 from features.state.states import EntityKey
 
 

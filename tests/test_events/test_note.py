@@ -5,7 +5,7 @@ import pytest
 from data.errors import ConfigurationError
 from events.kafka.connection import Assigned
 from events.stream.note import Note
-from features.state.owner import Owner
+from features.state.online.owner import Owner
 
 TOPIC = b"topic-no-one-id1"
 OURS = Note.of(TOPIC, Owner("ours", "/srv/a home"))

@@ -44,7 +44,7 @@ from features.batch.materializer import materialize
 from features.entities import ENTITIES
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
-from features.state.owner import Owner
+from features.state.online.owner import Owner
 from features.state.states import EntityKey
 from server.process.server_process import free_port
 

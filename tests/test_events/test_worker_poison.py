@@ -21,7 +21,8 @@ from events.stream.liveness import stream_problems
 from features.batch.engine import DuckDBEngine
 from features.batch.materializer import materialize
 from features.plan.plan import Plan
-from features.state.redis import OnlineStates, redis_key
+from features.state.online.keys import redis_key
+from features.state.online.states import OnlineStates
 from features.state.states import EntityKey
 from server.process.server_process import free_port
 from server.process.store import Store

@@ -8,8 +8,8 @@ import pytest
 from polling import poll_until
 
 from data.errors import UnavailableError
-from features.state.access import RedisAccess
-from features.state.answers import ask
+from features.state.online.access import RedisAccess
+from features.state.online.answers import ask
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ from features.plan.plan import Plan
 from features.state.algebra import State
 from features.state.fence import Fence
 from features.state.fold import Fold, Sourced
-from features.state.redis import OnlineStates, redis_key
+from features.state.online.keys import redis_key
+from features.state.online.states import OnlineStates
 from features.state.states import NOTHING, EntityKey, States
 
 VICTIMS = [EntityKey("user", ("u1",)), EntityKey("product", ("p1",)), EntityKey("user_product", ("p1", "u1"))]

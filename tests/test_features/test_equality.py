@@ -41,7 +41,7 @@ from features.state.algebra import Algebra
 from features.state.fence import Fence
 from features.state.fold import Fold
 from features.state.memory import MemoryStates
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from features.state.states import EntityKey, States
 from features.state.values import EntityValues, Held, RequestValues, Value
 from features.verify.oracle import Oracle

@@ -31,7 +31,7 @@ from features.plan.cache import load_plan
 from features.plan.describe import describe
 from features.plan.plan import Plan
 from features.state.fold import Fold
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from server.process.store import Store
 
 ROOT = Path(__file__).parents[2]

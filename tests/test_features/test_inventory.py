@@ -23,8 +23,10 @@ from features.batch.materializer import materialize
 from features.entities import ENTITIES
 from features.plan.plan import Plan
 from features.state.fold import Fold
-from features.state.inventory import Inventory
-from features.state.redis import LateCluster, OnlineStates, redis_key
+from features.state.online.cluster import LateCluster
+from features.state.online.inventory import Inventory
+from features.state.online.keys import redis_key
+from features.state.online.states import OnlineStates
 from features.state.states import EntityKey
 from server.process.server_process import free_port
 from server.process.store import Store

@@ -16,7 +16,8 @@ from data.units import DAY_US, HOUR_US, to_micros
 from features.plan.plan import Plan
 from features.plan.reach import reach_of, reach_of_all, refusal_of_lives
 from features.state.fold import Fold
-from features.state.redis import OnlineStates, redis_key
+from features.state.online.keys import redis_key
+from features.state.online.states import OnlineStates
 from features.state.states import EntityKey
 from server.jobs.retention.apply import refusal_of_log
 

@@ -28,7 +28,7 @@ from features.plan.plan import Plan
 from features.state.algebra import Algebra
 from features.state.fence import Fence
 from features.state.memory import MemoryStates
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from features.state.states import States
 from features.verify.oracle import Oracle
 

@@ -1,5 +1,6 @@
 """States in Redis, where Redis itself matters: a node without the script, and no node at all."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ from redis.retry import Retry
 
 from data.errors import UnavailableError
 from features.plan.plan import Plan
-from features.state.answers import take_turn
 from features.state.fold import Fold
 from features.state.memory import MemoryStates
-from features.state.redis import LateCluster, OnlineStates
+from features.state.online.answers import take_turn
+from features.state.online.cluster import LateCluster
+from features.state.online.states import OnlineStates
 from features.state.states import EntityKey
 
 
@@ -40,13 +42,31 @@ def test_no_redis_is_said_clearly(plan: Plan, kind: Any) -> None:
 def test_trying_every_command_does_not_look_at_every_key(redis_client: "Redis[bytes]") -> None:
     """A rollout tries them first: over a million states a whole scan would keep it waiting for a minute."""
     redis_client.mset({f"k{n}": b"" for n in range(1_000)})
-
-    def scans() -> int:
-        return int(redis_client.info("commandstats").get("cmdstat_scan", {"calls": 0})["calls"])
-
-    before = scans()
+    before = _scans(redis_client)
     OnlineStates(redis_client).try_all()
-    assert scans() - before == 1
+    assert _scans(redis_client) - before == 1
+
+
+def test_counting_and_clearing_look_at_every_key_once(plan: Plan, redis_client: "Redis[bytes]") -> None:
+    """Not once for every kind of entity: a rollout does it beside what answers."""
+    redis_client.mset({f"k{n}": b"" for n in range(10_000)})
+    states = OnlineStates(redis_client)
+    Fold(plan, states, TOPIC).apply(sourced(place([act(Act("view", "u", "p", 0), "e")], 1)))
+
+    def cost(work: Callable[[], object]) -> int:
+        before = _scans(redis_client)
+        work()
+        return _scans(redis_client) - before
+
+    once = cost(lambda: list(states.redis_keys("user")))
+    assert once > 10
+    assert cost(states.counts) < 1.5 * once
+    assert cost(states.clear) < 1.5 * once
+    assert sum(states.counts().values()) == 0
+
+
+def _scans(client: "Redis[bytes]") -> int:
+    return int(client.info("commandstats").get("cmdstat_scan", {"calls": 0})["calls"])
 
 
 @pytest.mark.parametrize("redis_client", ["one", "cluster"], indirect=True)
@@ -54,8 +74,8 @@ def test_all_that_names_a_key_is_found_and_removed(plan: Plan, redis_client: "Re
     """Whatever signs an id has, and whoever has a longer one; another project's states are others."""
     users = ("a*", "a", "a*b", "[a]", "ü?", "\\")
     placed = place([act(Act("view", user, f"p{n}", n), f"e{user}{n}") for user in users for n in range(3)], 1)
-    states, others = OnlineStates(redis_client), OnlineStates(redis_client, "encore_2")
-    for its in (states, others):
+    states, *others = (OnlineStates(redis_client, project) for project in ("encore", "encore_2", "my_encore"))
+    for its in (states, *others):
         its.inventory.begin(done=False)
         Fold(plan, its, TOPIC, store=its).apply(sourced(placed))
     for user in users:
@@ -67,7 +87,9 @@ def test_all_that_names_a_key_is_found_and_removed(plan: Plan, redis_client: "Re
     assert list(states.naming("user_id", "a*")) == []
     assert states.counts() == states.inventory.look().expected
     assert states.counts()["user"] == len(users) - 1
-    assert others.counts()["user"] == len(users)
+    assert states.clear() > 0
+    assert set(states.counts().values()) == {0}
+    assert [other.counts()["user"] for other in others] == [len(users)] * 2
 
 
 @pytest.mark.parametrize("redis_client", ["one", "cluster"], indirect=True)

@@ -18,8 +18,9 @@ from stores import client_of
 
 from data.errors import FailedOverError, NotReplicatedError, UnavailableError
 from features.state.fence import Fence
-from features.state.redis import LateCluster, OnlineStates
-from features.state.replication import NO_REPLICATION, Replication
+from features.state.online.cluster import LateCluster
+from features.state.online.replication import NO_REPLICATION, Replication
+from features.state.online.states import OnlineStates
 from features.state.states import EntityKey
 from server.process.server_process import free_port
 from server.process.store import Store

@@ -48,9 +48,9 @@ from features.entities import ENTITIES, USER
 from features.plan.compiler import compile_features
 from features.plan.entity_set import entity_set
 from features.plan.plan import Plan
-from features.state.access import RedisAccess
 from features.state.fold import Fold
 from features.state.memory import MemoryStates
+from features.state.online.access import RedisAccess
 from features.state.states import EntityKey, States
 from features.verify.verification import verify
 from model.examples.mixture import MIN_SERVED, served_later

@@ -24,7 +24,8 @@ from features.plan.plan import Aggregate, EntityPlan, Plan, Smoothed, TileSet
 from features.state.algebra import Algebra, State
 from features.state.codec import STATE_VERSION
 from features.state.fold import Fold
-from features.state.redis import OnlineStates, redis_key
+from features.state.online.keys import redis_key
+from features.state.online.states import OnlineStates
 from features.state.states import EntityKey
 from features.state.tiles import tiles_of
 from features.state.values import EntityValues

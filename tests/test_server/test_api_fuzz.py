@@ -12,7 +12,7 @@ from redis import Redis
 from serving import NOON, fold_events, make_app, make_home, plan, promote, served, tiny_model
 
 from data.clock import ManualClock
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from server.process.store import Store
 
 if TYPE_CHECKING:  # Schemathesis takes two seconds to import

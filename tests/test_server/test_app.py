@@ -38,7 +38,8 @@ from data.clock import ManualClock
 from data.default_shop import SHOP
 from data.errors import ConfigurationError
 from events.stream.heartbeat import Heartbeats, WorkerStatus
-from features.state.redis import OnlineStates, redis_key
+from features.state.online.keys import redis_key
+from features.state.online.states import OnlineStates
 from features.state.states import EntityKey
 from features.state.values import EntityValues
 from server.api.asking import asking_of

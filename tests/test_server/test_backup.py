@@ -23,7 +23,7 @@ from data.filesystem.place import Place, open_place
 from data.log.event_log import EventLog
 from data.log.identity import Identity, make_identity
 from data.units import HOUR_US, MICROS
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from server.audit_log.changes import open_audit_log, recorded
 from server.jobs.backup.backup import BackedUp, back_up
 from server.jobs.backup.manifest import manifests, object_name, read_manifest

@@ -13,7 +13,7 @@ from data.errors import ConfigurationError, UnavailableError
 from data.log.event_log import EventLog
 from data.units import HOUR_US
 from events.stream.heartbeat import Heartbeats, WorkerStatus
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from server.jobs.build import materialize
 from server.jobs.clean import clean_home, what_is_forgotten
 from server.process.child import stop_child

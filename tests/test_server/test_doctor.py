@@ -25,7 +25,7 @@ from data.default_shop import SHOP
 from data.log.event_log import EventLog
 from data.log.identity import Identity, make_identity
 from data.units import HOUR_US, MICROS, to_micros
-from features.state.redis import StateKeys
+from features.state.online.keys import StateKeys
 from features.state.states import EntityKey
 from server.api.app import create_app
 from server.api_keys import make_key

@@ -10,7 +10,7 @@ from redis import Redis
 from serving import NOON, TestClient, fold_events
 
 from data.clock import ManualClock
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from server.api.app import create_app
 from server.api.asgi.doors import Doors, route_path
 from server.api_keys import kept_key, make_key

@@ -16,7 +16,8 @@ from shop_questions import pair_key, product_key, user_key
 
 from data.addresses import Address
 from data.errors import RedisRefusalError, UnavailableError
-from features.state.redis import OnlineStates, redis_key
+from features.state.online.keys import redis_key
+from features.state.online.states import OnlineStates
 from features.state.states import NOTHING
 from server.process.server_process import free_port
 from server.process.store import Store

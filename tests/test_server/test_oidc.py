@@ -19,7 +19,7 @@ from serving import NOON, TestClient, fold_events
 from data.clock import ManualClock, wall_clock
 from data.errors import ConfigurationError, TokenError, UnavailableError
 from data.units import MICROS
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from server.api.app import create_app
 from server.api.asgi import key_set
 from server.api.asgi.callers import Callers

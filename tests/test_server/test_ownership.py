@@ -13,8 +13,8 @@ from data.errors import ConfigurationError, DataError, UnavailableError
 from data.log.event_log import EventLog
 from data.log.identity import Identity, make_identity, read_identity
 from data.units import HOUR_US
-from features.state.owner import Ownership
-from features.state.redis import OnlineStates
+from features.state.online.owner import Ownership
+from features.state.online.states import OnlineStates
 from features.state.states import EntityKey, Stored
 from server.api.serving import serve_api
 from server.jobs.build import materialize, states_command

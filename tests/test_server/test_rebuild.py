@@ -14,7 +14,8 @@ from data.units import HOUR_US
 from features.plan.plan import Plan
 from features.state.editions.editions import Editions, Marks
 from features.state.fold import Fold
-from features.state.redis import OnlineStates, redis_key
+from features.state.online.keys import redis_key
+from features.state.online.states import OnlineStates
 from features.state.states import EntityKey
 from server.jobs.build import materialize as fold_log
 from server.jobs.rollout import drop

@@ -24,7 +24,8 @@ from data.event import FUTURE_TOLERANCE_US
 from features.state.algebra import Algebra
 from features.state.fence import Fence
 from features.state.fold import Fold, Sourced
-from features.state.redis import OnlineStates, redis_key
+from features.state.online.keys import redis_key
+from features.state.online.states import OnlineStates
 from features.state.states import EntityKey, States, Stored
 from features.state.values import EntityValues, RequestValues, Value
 from model.artifact.predictor import Predictor

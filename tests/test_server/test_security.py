@@ -17,7 +17,7 @@ from data.addresses import Address
 from data.clock import ManualClock
 from data.errors import ConfigurationError, UnavailableError
 from data.units import MICROS
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from server.api.app import create_app
 from server.api.asgi.rate_limit import RateLimit
 from server.api_keys import find_key, make_key, parse_keys

@@ -26,7 +26,7 @@ from serving import NOON, TestClient, fold_events, make_app, served
 import server.api.asgi.patient_http
 from data.clock import ManualClock
 from data.errors import ConfigurationError
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from server.api.serving import serve_api
 from server.api.tracing import Tracing
 from server.logs import JsonLines

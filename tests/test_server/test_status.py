@@ -19,7 +19,7 @@ from features.entities import ENTITIES
 from features.plan.plan import Plan
 from features.state.editions.editions import Editions
 from features.state.editions.standing import Standing
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from features.state.states import EntityKey
 from server.cli.view import status_view
 from server.jobs.status import Observer, Status

@@ -19,8 +19,8 @@ from data.errors import ConfigurationError, UnavailableError
 from data.log.event_log import EventLog
 from data.units import HOUR_US
 from features.plan.cache import load_plan
-from features.state.access import RedisAccess
-from features.state.redis import LateCluster
+from features.state.online.access import RedisAccess
+from features.state.online.cluster import LateCluster
 from server.jobs.build import materialize
 from server.jobs.feast_repo import apply_views, open_store
 from server.jobs.rollout.rollout import rebuild
@@ -136,7 +136,7 @@ def _calls() -> list[tuple[str, str, ast.Call]]:
 
 def test_nobody_makes_a_client_of_its_own() -> None:
     redis = {place for place, called, _ in _calls() if called in {"redis.Redis", "Redis", "LateCluster"}}
-    assert redis == {"features/state/access.py"}
+    assert redis == {"features/state/online/access.py"}
     python = {"KafkaConsumer", "KafkaAdminClient"}
     library = {"Producer", "RdProducer", "RdConsumer", "AdminClient"}
     found = {(place, called) for place, called, _ in _calls() if called in python | library}

@@ -9,7 +9,7 @@ from redis import Redis
 from serving import NOON, TestClient, fold_events, make_app, make_home, plan, promote, tiny_model
 
 from data.clock import ManualClock
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from server.process.store import Store
 
 ASKED = {"user_id": "ann", "product_id": "coffee", "amount": 22.0}

@@ -10,7 +10,7 @@ from features.plan.plan import Plan
 from features.state.editions.editions import Marks
 from features.state.editions.replay import replay
 from features.state.fold import Fold, FoldCounts, Settled, Sourced
-from features.state.redis import OnlineStates
+from features.state.online.states import OnlineStates
 from features.state.states import States
 
 __all__ = ["EditionFold"]

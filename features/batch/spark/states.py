@@ -12,8 +12,8 @@ from data.schema import Schema
 from features.batch.backfill import Backfilled, state_rows
 from features.batch.materializer import MaterializeCounts, materialize
 from features.plan.plan import EntityPlan
-from features.state.access import RedisAccess
-from features.state.redis import OnlineStates
+from features.state.online.access import RedisAccess
+from features.state.online.states import OnlineStates
 from features.state.states import States
 
 __all__ = ["PACKED", "WRITTEN", "OpenStates", "Pack", "Write"]

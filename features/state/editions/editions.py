@@ -19,9 +19,9 @@ import msgspec
 from data.errors import SchemaError, StateError, UnavailableError
 from data.schema import Schema
 from features.plan.plan import Plan
-from features.state.answers import ask, read_fields, read_value, write_fields
 from features.state.editions.standing import Edition, Standing, live_edition
-from features.state.redis import OnlineStates
+from features.state.online.answers import ask, read_fields, read_value, write_fields
+from features.state.online.states import OnlineStates
 
 __all__ = ["Editions", "Marks", "Opened", "editions_key"]
 

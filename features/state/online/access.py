@@ -44,7 +44,7 @@ class RedisAccess:
         from redis.backoff import NoBackoff  # noqa: PLC0415
         from redis.retry import Retry  # noqa: PLC0415
 
-        from features.state.redis import LateCluster  # noqa: PLC0415
+        from features.state.online.cluster import LateCluster  # noqa: PLC0415
 
         _ = self.tls_context()  # which refuses a file that holds no certificates
         options: dict[str, Any] = {

@@ -15,7 +15,7 @@ import msgspec
 
 from data.errors import RedisRefusalError
 from data.schema import Schema
-from features.state.answers import ask, is_wrong_type, read_fields, take_turn, write_fields
+from features.state.online.answers import ask, is_wrong_type, read_fields, take_turn, write_fields
 from features.state.states import EntityKey
 
 __all__ = ["Aside", "aside_name", "aside_words"]

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from data.errors import ForgottenError, RedisRefusalError, RemadeError
-from features.state.answers import ask, read_fields, read_info, write_fields
+from features.state.online.answers import ask, read_fields, read_info, write_fields
 
 __all__ = ["Inventory", "Stock"]
 
@@ -109,7 +109,7 @@ NodesOf = Callable[[Sequence[int]], Sequence[object]]
 
 
 class Inventory:
-    """The inventory of one project's states. Methods raise what `features.state.answers.ask` does.
+    """The inventory of one project's states. Methods raise what `features.state.online.answers.ask` does.
 
     `nodes_of` is a cluster's. An inventory remembers the revision that it has seen first, until `forget_revision`.
     """

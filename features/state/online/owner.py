@@ -10,7 +10,7 @@ import redis
 
 from data.errors import ConfigurationError
 from data.log.identity import Identity
-from features.state.answers import ask, read_value
+from features.state.online.answers import ask, read_value
 
 __all__ = ["Owner", "Ownership"]
 

@@ -21,7 +21,7 @@ from redis.exceptions import RedisClusterException, ResponseError
 
 from data.errors import FailedOverError, NotReplicatedError, UnavailableError
 from data.project import PROJECT
-from features.state.redis import LateCluster
+from features.state.online.cluster import LateCluster
 
 __all__ = ["NO_REPLICATION", "Replication"]
 

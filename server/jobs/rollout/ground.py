@@ -10,9 +10,9 @@ import redis
 from data.errors import UnavailableError
 from features.partials.partials import Partials
 from features.plan.plan import EntityPlan, Plan
-from features.state.answers import ask
 from features.state.editions.editions import Opened
 from features.state.editions.standing import Edition
+from features.state.online.answers import ask
 from server.event_log import open_log
 from server.process.collector import settle_collector
 from server.redis.capacity import capacity_of

@@ -11,7 +11,7 @@ import msgspec
 from data.clock import Clock, wall_clock
 from data.errors import RedisRefusalError, UnavailableError
 from data.units import MICROS
-from features.state.answers import ask, read_value, take_turn
+from features.state.online.answers import ask, read_value, take_turn
 
 __all__ = ["Lease", "Step", "held", "last_step"]
 

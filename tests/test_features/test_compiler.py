@@ -376,7 +376,7 @@ def test_every_source_of_the_plan_counts(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.integration
 def test_what_the_worker_and_the_server_import_is_light() -> None:
-    state = ["algebra", "values", "redis", "fold"]
+    state = ["algebra", "values", "online.states", "fold"]
     modules = ", ".join(["features.plan.plan", "features.plan.cache", *(f"features.state.{one}" for one in state)])
     heavy = "featuretools, pandas, feast, ibis, duckdb, sklearn"
     code = f"import sys, {modules}; print([n for n in {heavy.split(', ')!r} if n in sys.modules])"

@@ -1,21 +1,22 @@
 """Builds another edition of the states from the log beside the live one, and brings it to the end of the log."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from itertools import count
 from typing import Protocol
 
-from data.errors import DataError
 from data.log.event_log import EventLog
-from data.log.sources import newest_topic, topic_ids, topic_source
+from data.log.sources import topic_ids
 from features.batch.backfill import Backfilled
 from features.batch.materializer import MaterializeCounts, materialize
 from features.plan.plan import EntityPlan
+from features.state.editions.behind import ends_of, lacking, newest_of
 from features.state.editions.editions import Opened
+from features.state.editions.kept import Kept
 from features.state.editions.replay import replay
 from features.state.fold import Fold
 
-__all__ = ["Source", "build_edition", "catch_up", "lacking"]
+__all__ = ["Source", "build_edition", "catch_up"]
 
 _REPORT_EVERY = 1_000
 """States between two reports of progress."""
@@ -38,49 +39,44 @@ def build_edition(
     source: Callable[[], AbstractContextManager[Source]],
     progress: Callable[[int], None],
     write: Callable[[EntityPlan], MaterializeCounts] | None = None,
+    kept: Kept | None = None,
 ) -> None:
     """Fold the log into the states of an edition that nobody reads or folds into yet; there may be leftovers of it.
 
     `source` opens what makes the states of the log as it is then. `write`, where it is given, folds and writes the
-    states of a kind elsewhere instead. Events that come into the log meanwhile may be in some states and not in others:
-    fences tell, and they are folded once by the worker that continues from the edition's marks. `progress` is called
-    with the number of states made so far.
+    states of a kind elsewhere instead. What is `kept` is copied from the live edition. Events that come into the log
+    meanwhile may be in some states and not in others: fences tell, and they are folded once by the worker that
+    continues from the edition's marks. `progress` is called with the number of states made so far.
     """
     edition.states.clear()
     inventory = edition.states.inventory
     inventory.vouch(dict.fromkeys((entity.entity for entity in edition.plan.entities), 0))
-    ends = {topic: _ends(log, topic) for topic in topic_ids(log.sources())}
+    ends = {topic: dict(ends_of(log, topic)) for topic in topic_ids(log.sources())}
+    counts: dict[str, int] = {}
+    if kept is not None:
+        for topic, offsets in ends.items():
+            marked = kept.marks.get(topic, {})
+            ends[topic] = {partition: min(end, marked.get(partition, 0)) for partition, end in offsets.items()}
+        counts = kept.copy_to(edition, progress)
+    left = [entity for entity in edition.plan.entities if entity.entity not in counts]
     if write is not None:
-        counts: dict[str, int] = {}
-        for entity in edition.plan.entities:
+        for entity in left:
             counts[entity.entity] = sum(write(entity))
             progress(sum(counts.values()))
         inventory.vouch(counts)  # a part that was done again was counted lower
-    else:
-        made = _counted(progress)
+    elif left:
+        made = _counted(progress, sum(counts.values()))
         # Opened when the ends are known: what arrives later may be in the states, and is in no mark.
         with source() as engine:
-            for entity in edition.plan.entities:
+            for entity in left:
                 materialize(edition.states, made(engine.states(entity)), entity, log)
     for topic, offsets in ends.items():
         edition.marks.write(topic, offsets)
 
 
-def lacking(edition: Opened, log: EventLog) -> dict[int, range]:
-    """Return, by partition of the newest topic, the offsets in the log that an edition may lack.
-
-    Raises DataError where it may lack some of a topic before that: their fences are gone, so it is to be made again.
-    """
-    newest = _newest(log)
-    for topic in topic_ids(log.sources()) - {newest}:
-        if _behind(edition, log, topic):
-            raise DataError("event log: the topic was made anew while states were made from the one before")
-    return _behind(edition, log, newest) if newest else {}
-
-
 def catch_up(edition: Opened, log: EventLog) -> int:
     """Fold what an edition lacks of the log; return the number of offsets. Raises DataError as `lacking`."""
-    topic, folded = _newest(log), 0
+    topic, folded = newest_of(log), 0
     fold = Fold(edition.plan, edition.states, topic, store=edition.states)
     for partition, offsets in lacking(edition, log).items():
         for batch in replay(
@@ -98,9 +94,9 @@ def catch_up(edition: Opened, log: EventLog) -> int:
     return folded
 
 
-def _counted(progress: Callable[[int], None]) -> Callable[[Iterable[Backfilled]], Iterator[Backfilled]]:
-    """Return a function that passes states on, and reports how many it has passed."""
-    number = count(1)
+def _counted(progress: Callable[[int], None], since: int) -> Callable[[Iterable[Backfilled]], Iterator[Backfilled]]:
+    """Return a function that passes states on, and reports how many it has passed, with those `since` before it."""
+    number = count(since + 1)
 
     def passed(states: Iterable[Backfilled]) -> Iterator[Backfilled]:
         for state in states:
@@ -109,17 +105,3 @@ def _counted(progress: Callable[[int], None]) -> Callable[[Iterable[Backfilled]]
             yield state
 
     return passed
-
-
-def _newest(log: EventLog) -> bytes:
-    return next(iter(topic_ids([newest_topic(log.sources())])), b"")
-
-
-def _ends(log: EventLog, topic: bytes) -> Mapping[int, int]:
-    return {partition: end + 1 for partition, end in log.ends(topic_source(topic)).items()}
-
-
-def _behind(edition: Opened, log: EventLog, topic: bytes) -> dict[int, range]:
-    marked = edition.marks.read(topic)
-    ends = _ends(log, topic)
-    return {number: range(marked.get(number, 0), end) for number, end in ends.items() if marked.get(number, 0) < end}

@@ -18,6 +18,7 @@ from features.batch.edition import build_edition, catch_up
 from features.batch.engine import DuckDBEngine
 from features.plan.plan import Plan
 from features.state.editions.editions import Editions, Opened
+from features.state.editions.kept import Kept
 from features.state.editions.standing import Standing
 
 __all__ = ["RUN", "EditionStream"]
@@ -74,7 +75,8 @@ class EditionStream(TwinSystem):
             case "building":
                 after = Standing(before.live, self.editions.new(self.wider), "building")
             case "following":
-                build_edition(self.other, self.event_log, source=self._engine, progress=lambda _: None)
+                kept = Kept.of(self.live, self.other, self.event_log)
+                build_edition(self.other, self.event_log, source=self._engine, progress=lambda _: None, kept=kept)
                 after = Standing(before.live, before.other, "following")
             case _:
                 assert before.other is not None

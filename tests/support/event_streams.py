@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from data.default_shop import EVENT_TYPES, SHOP, ShopEvent
 from data.event import Event
-from data.log.event_table import PlacedEvent
+from data.log.event_log import EventLog
+from data.log.event_table import EVENT_COLUMNS, PlacedEvent, placed_table
 from data.log.log import Log
 from data.log.sources import topic_source
 from data.schema import Schema
@@ -24,6 +25,7 @@ __all__ = [
     "Act",
     "Placed",
     "act",
+    "as_history",
     "as_log",
     "batches",
     "moments",
@@ -105,6 +107,12 @@ def as_log(log: _Log, placed: Sequence[Placed], topic: bytes = TOPIC, *, rows_pe
             buffer.flush()
     buffer.flush()
     return log
+
+
+def as_history(log: EventLog, events: Iterable[Event]) -> None:
+    """Write them into the log as an imported history."""
+    placed = [PlacedEvent(number, event) for number, event in enumerate(events)]
+    log.write_history("shop", [placed_table(placed).select(EVENT_COLUMNS.names)])
 
 
 def shop(number: int, *, first: int = 0) -> list[Event]:

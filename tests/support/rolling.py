@@ -10,20 +10,25 @@ from pathlib import Path
 
 import httpx
 from background import in_background
-from event_streams import Act, act, as_log, place
+from event_streams import Act, act, as_history, as_log, place
 from kafka import KafkaProducer
 from msgspec.structs import replace
 from polling import poll_until
 from project_folder import make as make_project
 from serving import make_home, plan, promote, served, tiny_model
 
+from data.errors import DataError
 from data.event import encode_event
 from data.log.event_log import EventLog
 from data.project import PROJECT, open_project
 from data.units import HOUR_US
+from features.batch.materializer import require_partitions
+from features.state.editions.behind import ends_of, newest_of
 from server.api.app import create_app
 from server.jobs.build import materialize
 from server.jobs.stream import run_worker
+from server.redis.connections import connect_redis
+from server.redis.editions import open_live
 from server.settings import Settings, read_settings
 
 __all__ = ["CHANGED", "USERS", "Live", "changed", "live", "made"]
@@ -66,16 +71,22 @@ def changed(settings: Settings, folder: Path, features: str = CHANGED) -> Settin
     return settings.declared_by(open_project(project))
 
 
-def made(folder: Path, redis_port: int, servers: str | None = None, events: int = 60) -> Settings:
+def made(
+    folder: Path, redis_port: int, servers: str | None = None, events: int = 60, *, of_topic: bool = False
+) -> Settings:
     """A home with a history, states and a model of the package's own definitions.
 
-    With a Kafka its project is its own: tests that run one after the other share it, and a group is one home's.
+    `of_topic`: the history is of an earlier topic, and not an imported one. With a Kafka its project is its own: tests
+    that run one after the other share it, and a group is one home's.
     """
     home = make_home(folder)
     promote(home, tiny_model(plan().names))
     acts = (act(Act("view", USERS[n % 10], f"p{n % 3}", n * HOUR_US), f"old-{n}") for n in range(events))
     history = [replace(event, device=("phone", "tablet")[n % 2]) for n, event in enumerate(acts)]
-    as_log(EventLog(home / "log"), place(history, 4), topic=b"a topic long ago")
+    if of_topic:
+        as_log(EventLog(home / "log"), place(history, 4), topic=b"a topic long ago")
+    else:
+        as_history(EventLog(home / "log"), history)
     settings = read_settings(
         home=home,
         project=f"live{next(_numbers)}" if servers else PROJECT,
@@ -102,11 +113,30 @@ class Live:
         self.ids = list[str]()
         self.seconds = list[float]()
         self._url = f"http://127.0.0.1:{port}"
+        self.begun = self.views()
 
     def views(self) -> int:
         """How many views all users have, as the API says."""
         with httpx.Client(base_url=self._url, timeout=10) as client:
             return sum(client.get(f"/features/{user}").json()["features"]["user_view_count"] for user in USERS)
+
+    def await_folded(self, events: int) -> None:
+        """Return when so many of the events sent are in the answers, and the worker has noted how far it is.
+
+        A rollout before that is refused: a worker writes its first file of a partition within seconds.
+        """
+        poll_until(lambda: self.views() >= self.begun + events and self.answers > 20 and self._are_noted())
+
+    def _are_noted(self) -> bool:
+        log = EventLog(self.settings.log)
+        with connect_redis(self.settings) as client:
+            edition = open_live(client, self.settings)
+            try:
+                require_partitions(edition.states, log)
+            except DataError:
+                return False
+            topic = newest_of(log)
+            return edition.marks.read(topic).keys() >= ends_of(log, topic).keys()
 
     def send(self, stop: threading.Event) -> None:
         """Send views, some hundreds a second."""
@@ -154,11 +184,10 @@ def live(settings: Settings, *, workers: int = 1, kept: bool = False) -> Iterato
     app = create_app(settings.model_copy(update={"predictions_topic": keep}), model_check_s=0.1)
     with served(app) as port:
         system = Live(settings, port)
-        begun = system.views()
         with in_background(system.ask), _workers(settings, workers):
             with in_background(system.send):
                 yield system
-            poll_until(lambda: system.views() == begun + system.sent)
+            poll_until(lambda: system.views() == system.begun + system.sent)
 
 
 @contextmanager

@@ -65,6 +65,20 @@ def test_counting_and_clearing_look_at_every_key_once(plan: Plan, redis_client: 
     assert sum(states.counts().values()) == 0
 
 
+def test_a_copy_has_all_that_a_state_has(plan: Plan, redis_client: "Redis[bytes]") -> None:
+    states, copies = OnlineStates(redis_client), OnlineStates(redis_client, "encore@1")
+    placed = place([act(Act("view", f"u{n}", "p", n), f"e{n}") for n in range(300)], 1)
+    Fold(plan, states, TOPIC).apply(sourced(placed))
+    users = [EntityKey("user", (f"u{n}",)) for n in range(300)]
+    redis_client.pexpire(states.redis_key(users[0]), 100_000)
+    redis_client.set(states.redis_key(users[1]), b"no state")
+    assert sum(states.copy("user", copies)) == 300
+    assert copies.read(users) == states.read(users)
+    assert copies.counts() == dict.fromkeys(states.counts(), 0) | {"user": 300}
+    assert 0 < redis_client.pttl(copies.redis_key(users[0])) <= 100_000
+    assert redis_client.pttl(copies.redis_key(users[2])) == -1
+
+
 def _scans(client: "Redis[bytes]") -> int:
     return int(client.info("commandstats").get("cmdstat_scan", {"calls": 0})["calls"])
 

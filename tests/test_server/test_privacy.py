@@ -12,7 +12,7 @@ from background import in_background
 from byte_scan import places_of
 from consuming import read_topic
 from editions import differing
-from event_streams import Act, act
+from event_streams import Act, act, as_history
 from kafka import KafkaProducer
 from polling import poll_until
 from prediction_stream import prediction
@@ -72,8 +72,7 @@ def settings(
     """A home with a history, a model, predictions, and a project of this test alone."""
     home = make_home(tmp_path / "home")
     promote(home, tiny_model(plan().names))
-    log = EventLog(home / "log")
-    log.write_history("shop", [_table(events(60))])
+    as_history(EventLog(home / "log"), events(60))
     project = f"forget_{abs(hash(request.node.name)) % 10**9}"
     made = read_settings(
         home=home,
@@ -100,12 +99,6 @@ def _of_before(client: "Redis[bytes]", settings: Settings, name: str) -> bytes:
     """What a worker said last, a minute ago."""
     at_s, _, said = (client.hget(f"{settings.project}:last_beats", name) or b"").partition(b" ")
     return b"%d %b" % (int(at_s) - 60, said)
-
-
-def _table(some: list[Any]) -> Any:
-    from data.log.event_table import EVENT_COLUMNS, PlacedEvent, placed_table
-
-    return placed_table([PlacedEvent(n, one) for n, one in enumerate(some)]).select(EVENT_COLUMNS.names)
 
 
 def send(settings: Settings, some: list[Any], *letters: bytes) -> None:

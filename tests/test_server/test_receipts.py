@@ -227,7 +227,7 @@ def test_answers_of_a_live_system_are_the_same_after_all_that_changed(
     settings = made(tmp_path / "home", store.port, broker.servers)
     wider = changed(settings, tmp_path / "shop")
     with live(settings, kept=True) as system:
-        poll_until(lambda: system.sent > 50 and system.answers > 20)
+        system.await_folded(50)
         done = roll_out(wider, quiet)
         promote(settings.home, tiny_model(plan().names, 1))
         poll_until(lambda: system.plans[-1:] == [done.after])

@@ -33,17 +33,21 @@ def await_plan(system: Live, hash_: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("of_topic", [False, True])
 def test_changed_definitions_go_live_under_load(
-    broker: KafkaBroker, store: Store, redis_client: "Redis[bytes]", tmp_path: Path
+    broker: KafkaBroker, store: Store, redis_client: "Redis[bytes]", tmp_path: Path, *, of_topic: bool
 ) -> None:
-    settings = made(tmp_path / "home", store.port, broker.servers)
+    settings = made(tmp_path / "home", store.port, broker.servers, of_topic=of_topic)
     wider = changed(settings, tmp_path / "shop")
+    told = list[str]()
     with live(settings) as system:
-        poll_until(lambda: system.sent > 50 and system.answers > 20)
-        done = roll_out(wider, quiet)
+        system.await_folded(50)
+        done = roll_out(wider, told.append)
         await_plan(system, done.after)
     assert (system.cold, system.backwards, system.failed) == (0, [], [])
     assert system.plans == [plan().hash, done.after]
+    copied = [line for line in told if line.endswith(" stay as they are, and are copied")]
+    assert len(copied) == (0 if of_topic else 1), "who made these states noted no offsets of the earlier topic"
     with connect_redis(settings) as client:
         assert differing(open_live(client, settings), EventLog(settings.log)) == []
 
@@ -55,7 +59,7 @@ def test_definitions_go_back_and_forth_and_states_are_made_anew_under_load(
     settings = made(tmp_path / "home", store.port, broker.servers)
     wider = changed(settings, tmp_path / "shop")
     with live(settings, workers=2) as system:
-        poll_until(lambda: system.sent > 200 and system.answers > 20)
+        system.await_folded(200)
         done = roll_out(wider, quiet)
         assert (done.before, done.stage, done.made) == (plan().hash, "switched", True)
         await_plan(system, done.after)

@@ -174,6 +174,25 @@ class OnlineStates:
         self.aside.clear()
         return count
 
+    @property
+    def copies(self) -> bool:
+        """Whether Redis can copy states: the nodes of a cluster copy nothing to each other."""
+        return not isinstance(self._client, LateCluster)
+
+    def copy(self, entity: str, into: "OnlineStates") -> Iterator[int]:
+        """Copy the states of an entity's kind, as they are, to another project in the same Redis that has none of them.
+
+        Yields how many were copied, some at a time.
+        """
+        states = self._states(self._keys.pattern(entity))
+        while batch := list(islice(states, _STEP)):
+            copied = self._run([Command(key, ("COPY", key, into.redis_key(named))) for key, named in batch])
+            yield sum(map(int, copied))
+
+    def redis_key(self, key: EntityKey) -> bytes:
+        """Return the Redis key of an entity's state."""
+        return self._keys.of(key)
+
     def try_all(self) -> None:
         """Try every command that states need, on unused keys. Raises RedisRefusalError where Redis refuses one."""
         key = self._keys.nobody
@@ -183,8 +202,11 @@ class OnlineStates:
             [before] = self.read([key])
             generation = Fence.decode_or_new(before.fence).generation + 1
             self.compare_and_set({key: (before, b"", Fence(generation=generation))})
-            ask(lambda: self._client.unlink(self._keys.of(key)))
             trial = f"{self.project}:trial"
+            if self.copies:
+                ask(lambda: self._client.copy(self._keys.of(key), trial, replace=True))
+                ask(lambda: self._client.unlink(trial))
+            ask(lambda: self._client.unlink(self._keys.of(key)))
             ask(lambda: self._client.zadd(trial, {"event": 0}, gt=True))
             self.newest_event()
             ask(lambda: self._client.unlink(trial))

@@ -2,6 +2,7 @@
 
 import time
 
+from features.state.editions.behind import lacking
 from features.state.editions.editions import Opened
 from features.state.editions.standing import Standing
 from server.jobs.rollout.ground import Ground, Tell
@@ -21,7 +22,7 @@ def follow(ground: Ground, lease: Lease, tell: Tell, standing: Standing, other: 
 
     Waits for workers to follow it; if there are none, folds the log in their place.
     """
-    from features.batch.edition import catch_up, lacking  # noqa: PLC0415 - it imports DuckDB
+    from features.batch.edition import catch_up  # noqa: PLC0415 - it imports DuckDB
 
     last_message = ""
     while True:

@@ -23,7 +23,9 @@ from data.log.event_log import EventLog
 from events.stream.heartbeat import WorkerStatus
 from features.plan.cache import kept_plan, load_plan
 from features.plan.plan import Plan
+from features.state.editions.behind import lacking
 from features.state.editions.editions import Editions, Opened
+from features.state.editions.kept import Kept
 from features.state.editions.standing import Edition, Stage, Standing
 from server.event_log import open_batch
 from server.jobs.feast_repo import apply_views, is_applied
@@ -91,8 +93,8 @@ def roll_out(
     tell("compiling the definitions")
     plan = load_plan(settings.plan, settings.declared)
     with _lease(settings, tell) as (ground, lease):
-        rollout = _Rollout(ground, lease, tell, plan)
-        return rollout.run(previous, anew=anew, finish=finish, force=force)
+        rollout = _Rollout(ground, lease, tell, plan, anew=anew)
+        return rollout.run(previous, finish=finish, force=force)
 
 
 def rebuild(settings: Settings, tell: Tell) -> dict[str, int]:
@@ -171,7 +173,8 @@ def _switch(ground: Ground, tell: Tell, before: Standing, after: Standing, plan:
 class _Rollout:
     """One rollout to a plan."""
 
-    def __init__(self, ground: Ground, lease: Lease, tell: Tell, plan: Plan) -> None:
+    def __init__(self, ground: Ground, lease: Lease, tell: Tell, plan: Plan, *, anew: bool) -> None:
+        self._anew = anew
         self._ground = ground
         self._lease = lease
         self._tell = tell
@@ -180,12 +183,12 @@ class _Rollout:
         self._began_s = time.monotonic()
         self._made_of = made_of(ground.settings, plan)
 
-    def run(self, previous: Plan | None, *, anew: bool, finish: bool, force: bool) -> RolledOut:
+    def run(self, previous: Plan | None, *, finish: bool, force: bool) -> RolledOut:
         standing = self._ready(previous, finish=finish)
         before = standing.live
         lives_of(self._plan, self._ground.settings)  # raises for an impossible setting
         mark = self._mark(before).read()
-        if standing.other is None and not anew and mark == self._made_of:
+        if standing.other is None and not self._anew and mark == self._made_of:
             return self._reuse_states(standing, force=force)
         if not force:
             refused_models(self._ground.settings, self._plan, self._editions, before)
@@ -268,7 +271,7 @@ class _Rollout:
 
     def _build_other(self, other: Edition) -> Standing:
         """Build the edition from the log, unless that is done, and let workers follow it."""
-        from features.batch.edition import build_edition, catch_up, lacking  # noqa: PLC0415 - it imports DuckDB
+        from features.batch.edition import build_edition, catch_up  # noqa: PLC0415 - it imports DuckDB
 
         standing = self._current()
         opened = self._editions.open(other)
@@ -281,13 +284,17 @@ class _Rollout:
             else:
                 return standing
         total = sum(self._entity_counts.values())
+        kept = None if self._anew else self._kept(standing.live, opened)
         self._tell(f"making {total:,} states beside those that answer")
+        if kept is not None:
+            self._tell(f"those of {', '.join(kept.least)} stay as they are, and are copied")
         build_edition(
             opened,
             self._ground.log,
             source=lambda: self._ground.source(self._plan),
             progress=lambda done: self._lease.say("makes states from the event log", done, total),
             write=self._ground.writing(opened),
+            kept=kept,
         )
         previous_size = -1
         while (size := sum(map(len, lacking(opened, self._ground.log).values()))) > _SMALL and size != previous_size:
@@ -296,6 +303,14 @@ class _Rollout:
             catch_up(opened, self._ground.log)
         self._ground.replication.confirm()
         return self._move(standing, "following")
+
+    def _kept(self, live: Edition, opened: Opened) -> Kept | None:
+        """Return which states the edition takes over from the live one; none where that lacks a history of the log."""
+        if not live.plan:
+            return None
+        before = self._editions.open(live)
+        has_all = self._mark(live).read() == made_of(self._ground.settings, before.plan)
+        return Kept.of(before, opened, self._ground.log) if has_all else None
 
     def _compare(self, standing: Standing, opened: Opened) -> None:
         """Compare a sample of both editions with batch; only the new one must agree."""
@@ -307,7 +322,8 @@ class _Rollout:
                 differences = "; ".join(" ".join(map(str, disagreement)) for disagreement in verdict.disagreements[:3])
                 raise DataError(
                     f"rollout: {len(verdict.disagreements):,} values of the new states differ from what the event log "
-                    f"says ({differences}); the old ones go on answering. `encore rollout back` gives the new ones up"
+                    f"says ({differences}); the old ones go on answering. `encore rollout back` gives the new ones up, "
+                    "and `encore rebuild` then makes all from the log, none of which is copied"
                 )
             if any(verdict.compared.values()) or not verdict.entities + verdict.moved:
                 self._tell(f"{sum(verdict.compared.values()):,} values compared, all equal")

@@ -1,9 +1,8 @@
 """Compare every feature of sampled entities by oracle, batch, state and Feast."""
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -26,9 +25,12 @@ FeastRead = Callable[[str, list[tuple[str, ...]]], list[dict[str, Value]]]
 
 _RELATIVE = 1e-9
 
+_ORACLE_EVENTS = 100_000
+"""How many events of a kind's entities the oracle gets: it is slow, and has all of them in memory."""
+
 
 class Disagreement(NamedTuple):
-    """One feature of one entity where a path differs from the oracle."""
+    """One feature of one entity where a path differs from the oracle, or from batch where that takes its place."""
 
     entity: str
     ids: tuple[str, ...]
@@ -41,12 +43,14 @@ class Disagreement(NamedTuple):
 class Verdict(NamedTuple):
     """Numbers of `compared` and `agreeing` values by path.
 
-    `moved`: entities left out, since their states are ahead of the event log or of the time asked about.
+    `moved`: entities left out, since their states are ahead of the event log or of the time asked about. `beyond`:
+    entities of too many events for the oracle, whose other paths are compared with batch.
     """
 
     at_us: int
     entities: int
     moved: int
+    beyond: int
     compared: dict[str, int]
     agreeing: dict[str, int]
     disagreements: list[Disagreement]
@@ -55,6 +59,13 @@ class Verdict(NamedTuple):
     def ok(self) -> bool:
         """Whether anything was compared and all of it agreed."""
         return not self.disagreements and any(self.compared.values())
+
+
+class _Logged(NamedTuple):
+    """What the log has of an entity: its number of events, and the fence that they imply for the newest topic."""
+
+    events: int
+    fence: Fence
 
 
 def agree(left: Value, right: Value, *, scale: float = 0.0) -> bool:
@@ -83,18 +94,18 @@ def verify(
     """Compare `sample` entities of each kind at `at_us`; entities with a newer event in their state are left out.
 
     `engine` draws them from its log, and computes the path `batch`; those `beside` it are compared too, by path name.
-    The oracle sees the events of those entities only, which suffices for their features. `feast` None leaves Feast out:
-    it answers as of its own now, which must be `at_us`. `tell` receives the progress. Without `definitions` (None: only
-    their plan is left) all others are compared with batch.
+    The oracle sees the events of those entities only, which suffices for their features, and of a kind no more than
+    some 100,000 or those of one entity: the others are compared with batch. So are all without `definitions` (None:
+    only their plan is left). `feast` None leaves Feast out: it answers as of its own now, which must be `at_us`. `tell`
+    receives the progress.
     """
     picked = _pick(engine, plan, sample, seed)
-    verdict = Verdict(at_us, 0, 0, {}, {}, [])
+    verdict = Verdict(at_us, 0, 0, 0, {}, {}, [])
     for number, entity in enumerate(plan.schema.entities, 1):
         keys = [EntityKey(entity.name, ids) for ids in picked[entity.name]]
         tell(f"{entity.name}, {number} of {len(plan.schema.entities)}: {len(keys)} entities on all paths")
         before = dict(zip(keys, states.read(keys), strict=True))
-        events = _events_of(engine, plan.of(entity.name), picked[entity.name])
-        logged = _fences(events, plan.of(entity.name), newest_topic(engine.log.sources()))
+        logged = _logged(engine, plan.of(entity.name), keys)
         values = EntityValues(plan.of(entity.name))
         decoded = {key: state for key, stored in before.items() if (state := _decoded(values, stored))}
         newest = {key: values.algebra.last_event(state) or 0 for key, state in decoded.items()}
@@ -103,24 +114,29 @@ def verify(
         comparable = [
             key
             for key in keys
-            if newest.get(key, 0) <= at_us and not Fence.decode_or_new(before[key].fence).ahead_of(logged[key])
+            if newest.get(key, 0) <= at_us and not Fence.decode_or_new(before[key].fence).ahead_of(logged[key].fence)
         ]
-        batch = expected = _batch(engine, plan, comparable, at_us)
-        if comparable and definitions is not None:
-            expected = Oracle(plan, events, definitions).values(entity.name, [key.ids for key in comparable], at_us)
-        paths: dict[str, list[dict[str, Value]]] = {
-            "oracle": expected,
-            **({"batch": batch} if definitions is not None else {}),
+        by_oracle: dict[EntityKey, dict[str, Value]] = {}
+        if definitions is not None and (few := _few(comparable, logged)):
+            oracle = Oracle(plan, _events_of(engine, plan.of(entity.name), few), definitions)
+            by_oracle = dict(zip(few, oracle.values(entity.name, [key.ids for key in few], at_us), strict=True))
+        by_batch = dict(zip(comparable, _batch(engine, plan, comparable, at_us), strict=True))
+        paths: dict[str, Sequence[dict[str, Value]]] = {
             **{name: _batch(other, plan, comparable, at_us) for name, other in (beside or {}).items()},
             "state": [dict(zip(values.names, values.get(decoded.get(key), at_us), strict=True)) for key in comparable],
         }
         if feast is not None and comparable:
             paths["feast"] = feast(entity.name, [key.ids for key in comparable])
+        found: dict[str, dict[EntityKey, dict[str, Value]]] = {"batch": {key: by_batch[key] for key in by_oracle}}
+        found |= {path: dict(zip(comparable, answers, strict=True)) for path, answers in paths.items()}
         # With a live stream, an entity that was folded into meanwhile has been read at two times.
         after = states.read(comparable)
-        steady = [place for place, key in enumerate(comparable) if after[place].fence == before[key].fence]
-        paths = {path: [values[place] for place in steady] for path, values in paths.items()}
-        verdict = _compared(verdict, [comparable[place] for place in steady], len(keys), paths.pop("oracle"), paths)
+        steady = {key for key, stored in zip(comparable, after, strict=True) if stored.fence == before[key].fence}
+        expected = {key: answer for key, answer in (by_batch | by_oracle).items() if key in steady}
+        verdict = _compared(verdict, expected, found)._replace(
+            moved=verdict.moved + len(keys) - len(steady),
+            beyond=verdict.beyond + (0 if definitions is None else len(steady - by_oracle.keys())),
+        )
     return verdict
 
 
@@ -137,24 +153,23 @@ def _decoded(values: EntityValues, stored: Stored) -> State | None:
 
 def _compared(
     verdict: Verdict,
-    keys: Sequence[EntityKey],
-    picked: int,
-    oracle: Sequence[dict[str, Value]],
-    paths: dict[str, list[dict[str, Value]]],
+    expected: Mapping[EntityKey, dict[str, Value]],
+    found: Mapping[str, Mapping[EntityKey, dict[str, Value]]],
 ) -> Verdict:
     compared, agreeing = dict(verdict.compared), dict(verdict.agreeing)
     disagreements = list(verdict.disagreements)
-    for path, values in paths.items():
-        for key, expected, actual in zip(keys, oracle, values, strict=True):
-            largest = max((abs(v) for v in expected.values() if isinstance(v, float)), default=0.0)
-            for name, value in expected.items():
+    for path, values in found.items():
+        for key in filter(values.__contains__, expected):
+            largest = max((abs(v) for v in expected[key].values() if isinstance(v, float)), default=0.0)
+            for name, value in expected[key].items():
                 compared[path] = compared.get(path, 0) + 1
-                if agree(value, actual[name], scale=largest):
+                if agree(value, values[key][name], scale=largest):
                     agreeing[path] = agreeing.get(path, 0) + 1
                 else:
-                    disagreements.append(Disagreement(key.entity, key.ids, name, path, value, actual[name]))
-    entities, moved = verdict.entities + len(keys), verdict.moved + picked - len(keys)
-    return Verdict(verdict.at_us, entities, moved, compared, agreeing, disagreements)
+                    disagreements.append(Disagreement(key.entity, key.ids, name, path, value, values[key][name]))
+    return verdict._replace(
+        entities=verdict.entities + len(expected), compared=compared, agreeing=agreeing, disagreements=disagreements
+    )
 
 
 def _pick(engine: Engine, plan: Plan, sample: int, seed: int) -> dict[str, list[tuple[str, ...]]]:
@@ -170,25 +185,45 @@ def _pick(engine: Engine, plan: Plan, sample: int, seed: int) -> dict[str, list[
     return picked
 
 
-def _events_of(engine: Engine, plan: EntityPlan, ids: Sequence[tuple[str, ...]]) -> pd.DataFrame:
+def _logged(engine: Engine, plan: EntityPlan, keys: Sequence[EntityKey]) -> dict[EntityKey, _Logged]:
+    """Return what the log has of some entities."""
+    topic = newest_topic(engine.log.sources())
+    columns = [*plan.join_keys, "source", "partition"]
+    query = (
+        f'SELECT {key_list(columns)}, count(*) AS "events", max("offset") AS "newest" '  # noqa: S608 - ours
+        f"FROM {LOG} SEMI JOIN wanted USING ({key_list(plan.join_keys)}) GROUP BY {key_list(columns)}"
+    )
+    logged = {key: _Logged(0, Fence()) for key in keys}
+    for row in engine.query(query, wanted=_table(plan, keys)).to_pylist():
+        *ids, source, partition, events, newest = row.values()
+        key = EntityKey(plan.entity, tuple(ids))
+        if source == topic:
+            logged[key].fence.offsets[partition] = newest
+        logged[key] = logged[key]._replace(events=logged[key].events + events)
+    return logged
+
+
+def _few(keys: Sequence[EntityKey], logged: Mapping[EntityKey, _Logged]) -> list[EntityKey]:
+    """Return the entities for the oracle: in order, as many as have not too many events; at least one, if there is."""
+    few, total = [], 0
+    for key in keys:
+        if total + logged[key].events <= _ORACLE_EVENTS:
+            few.append(key)
+            total += logged[key].events
+    return few or sorted(keys, key=lambda key: logged[key].events)[:1]
+
+
+def _events_of(engine: Engine, plan: EntityPlan, keys: Sequence[EntityKey]) -> pd.DataFrame:
     """Return the events of some entities."""
-    wanted = {
-        key: pa.array([entity_ids[place] for entity_ids in ids], pa.string())
-        for place, key in enumerate(plan.join_keys)
-    }
     query = f"SELECT * FROM {LOG} SEMI JOIN wanted USING ({key_list(plan.join_keys)})"  # noqa: S608 - ours
-    frame: pd.DataFrame = engine.query(query, wanted=pa.table(wanted)).to_pandas()
+    frame: pd.DataFrame = engine.query(query, wanted=_table(plan, keys)).to_pandas()
     return frame
 
 
-def _fences(events: pd.DataFrame, plan: EntityPlan, topic: str) -> dict[EntityKey, Fence]:
-    """Return the fences that the log implies for the newest topic, by entity."""
-    fences: dict[EntityKey, Fence] = defaultdict(Fence)
-    keys = [*plan.join_keys, "partition"]
-    newest: Any = events[events["source"] == topic].groupby(keys)["offset"].max()
-    for (*ids, partition), offset in newest.items():
-        fences[EntityKey(plan.entity, tuple(ids))].offsets[partition] = offset
-    return fences
+def _table(plan: EntityPlan, keys: Sequence[EntityKey]) -> pa.Table:
+    """Return entities as a table of their join keys."""
+    columns = zip(*(key.ids for key in keys), strict=True) if keys else ((),) * len(plan.join_keys)
+    return pa.table({name: pa.array(ids, pa.string()) for name, ids in zip(plan.join_keys, columns, strict=True)})
 
 
 def _batch(engine: Engine, plan: Plan, keys: Sequence[EntityKey], at_us: int) -> list[dict[str, Value]]:

@@ -63,10 +63,12 @@ def sizes_in_words(growing: Sequence[Growing]) -> str:
 
 def verdict_view(verdict: "Verdict", most: int = 10) -> RenderableType:
     """Return how many values agree by path, and the first that do not."""
-    paths = Table("path", "values", "agree with the oracle", title=f"as of {from_micros(verdict.at_us).isoformat()}")
+    paths = Table("path", "values", "agree", title=f"as of {from_micros(verdict.at_us).isoformat()}")
     for path, compared in verdict.compared.items():
         paths.add_row(path, f"{compared:,}", f"{verdict.agreeing.get(path, 0):,}")
     text = f"{verdict.entities} entities compared"
+    if verdict.beyond:
+        text += f", {verdict.beyond} of them with batch alone: they have too many events for the oracle"
     if verdict.moved:
         text += f"; {verdict.moved} left out: they changed meanwhile, or the event log (written at intervals) lags"
     parts: list[RenderableType] = [paths, words(text)]

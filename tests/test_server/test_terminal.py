@@ -83,7 +83,7 @@ def test_a_status_shows_what_it_was_told(text: str) -> None:
 def test_a_verdict_shows_the_ids_that_it_is_about(text: str) -> None:
     wrong = Disagreement("user", (text,), "feature", "state", 1, 2)
     out = terminal()
-    out.print(verdict_view(Verdict(NOW_US, 1, 0, {"state": 1}, {"state": 0}, [wrong])))
+    out.print(verdict_view(Verdict(NOW_US, 1, 0, 0, {"state": 1}, {"state": 0}, [wrong])))
     assert f"user {printable(text)}" in shown_by(out)
 
 

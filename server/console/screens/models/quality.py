@@ -159,7 +159,7 @@ def _paths() -> None:
             verdict = run_command(settings(), ["verify", "--sample", str(_SAMPLE)], patience_s=_PATIENCE_S)
         table(
             [
-                {"path": path, "values": count, "agree with the oracle": verdict["agreeing"].get(path, 0)}
+                {"path": path, "values": count, "agree": verdict["agreeing"].get(path, 0)}
                 for path, count in verdict["compared"].items()
             ]
         )

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from data.log.event_log import EventLog
 
-__all__ = ["PATIENCE_S", "Asking", "pairs_of"]
+__all__ = ["PATIENCE_S", "Answer", "Asking", "pairs_of", "summary"]
 
 PATIENCE_S = 60.0
 """How long to wait for a server's first answer."""
@@ -26,6 +26,22 @@ def pairs_of(home: Path, most: int) -> list[tuple[str, str]]:
     return [(row["user_id"], row["product_id"]) for row in rows]
 
 
+Answer = tuple[str, float]
+"""What kind of answer came, and after how long, s."""
+
+
+def summary(answers: list[Answer]) -> dict[str, Any]:
+    """Return the number of answers by kind, and their latencies in ms."""
+    waits = sorted(wait for _, wait in answers)
+    p99 = waits[min(len(waits) - 1, int(len(waits) * 0.99))]
+    return {
+        "answers": dict(Counter(kind for kind, _ in answers)),
+        "p50_ms": round(statistics.median(waits) * 1e3, 1),
+        "p99_ms": round(p99 * 1e3, 1),
+        "longest_ms": round(waits[-1] * 1e3, 1),
+    }
+
+
 class Asking:
     """A thread that sends a question to the API every `every_s` seconds, and records the answers."""
 
@@ -33,7 +49,7 @@ class Asking:
         self._port = port
         self._paths = [f"/predict?user_id={user}&product_id={product}" for user, product in pairs]
         self._every_s = every_s
-        self._answers: list[tuple[str, float]] = []
+        self._answers: list[Answer] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -55,22 +71,9 @@ class Asking:
     def begin(self) -> None:
         self._answers = []
 
-    @property
-    def answered(self) -> int:
-        """The number of answers since `begin`."""
-        return len(self._answers)
-
-    def end(self, since: int = 0) -> dict[str, Any]:
-        """Return the number of answers by kind, and their latencies in ms; `since` leaves out so many of the first."""
-        answers = self._answers[since:]
-        waits = sorted(wait for _, wait in answers)
-        p99 = waits[min(len(waits) - 1, int(len(waits) * 0.99))]
-        return {
-            "answers": dict(Counter(kind for kind, _ in answers)),
-            "p50_ms": round(statistics.median(waits) * 1e3, 1),
-            "p99_ms": round(p99 * 1e3, 1),
-            "longest_ms": round(waits[-1] * 1e3, 1),
-        }
+    def end(self) -> list[Answer]:
+        """Return the answers since `begin`."""
+        return list(self._answers)
 
     def _run(self) -> None:
         number, connection = 0, http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from asking import Asking, pairs_of
+from asking import Asking, pairs_of, summary
 from machine import this_machine
 
 from server.process.server_process import free_port
@@ -83,7 +83,9 @@ def measure(args: argparse.Namespace, home: Path, store: Store) -> dict[str, Any
                 asking.begin()
                 start = time.perf_counter()
                 states = encore("rebuild")
-                runs.append({"seconds": round(time.perf_counter() - start, 1), "states": states, **asking.end()})
+                runs.append(
+                    {"seconds": round(time.perf_counter() - start, 1), "states": states, **summary(asking.end())}
+                )
     finally:
         server.terminate()
         server.wait()

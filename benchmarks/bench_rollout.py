@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from asking import PATIENCE_S, Asking, pairs_of
+from asking import PATIENCE_S, Answer, Asking, pairs_of, summary
 from machine import this_machine
 
 from server.process.server_process import LOOPBACK, free_port
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1_000, help="live events a second (default %(default)s)")
     parser.add_argument("--requests", type=float, default=100, help="questions a second (default %(default)s)")
     parser.add_argument(
-        "--quiet-s", type=float, default=300, help="seconds without a change, for comparison (default %(default)s)"
+        "--quiet-s", type=float, default=300, help="seconds without a change: a part before each (default %(default)s)"
     )
     parser.add_argument(
         "--changes", type=int, default=len(CHANGES), help="run the first of the ten (default %(default)s)"
@@ -161,19 +161,19 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             stack.enter_context(_running(command, environment, folder / f"{command[0]}.log"))
         with Asking(port, pairs_of(home, 500), 1 / args.requests) as asking:
             asking.await_answer()
-            asking.begin()
-            time.sleep(args.quiet_s)
-            quiet = asking.end()
-            print(json.dumps({"what": "quiet", **quiet}), flush=True)
-            asking.begin()
-            changes = []
+            changes, quiet_answers, answers = [], list[Answer](), list[Answer]()
             for what, features, windows, entities in CHANGES[: args.changes]:
+                asking.begin()
+                time.sleep(args.quiet_s / args.changes)
+                quiet_answers += (before := asking.end())
+                asking.begin()
                 declare(features, windows, entities)
-                before = asking.answered
-                change = _change(encore, what, args.sample) | {"p99_ms": asking.end(before)["p99_ms"]}
+                change = _change(encore, what, args.sample)
+                answers += (meanwhile := asking.end())
+                change |= {"quiet_p99_ms": summary(before)["p99_ms"], "p99_ms": summary(meanwhile)["p99_ms"]}
                 print(json.dumps(change), flush=True)
                 changes.append(change)
-            during = asking.end()
+        quiet, during = summary(quiet_answers), summary(answers)
         return {
             "events_in_log": made["events"],
             "quiet": quiet,

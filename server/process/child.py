@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-__all__ = ["end_with_parent", "spawn", "stand_back", "stop_child"]
+__all__ = ["end_with_parent", "put_behind", "spawn", "stand_back", "stop_child"]
 
-_NICE = 10
+_BEHIND, _LAST = 10, 15
+"""Steps of priority (nice) behind what answers: of what serves that, which is to end soon, and of long work."""
 
 # Ask the kernel for SIGTERM when the parent dies, then become the server. It is a program and not a `preexec_fn`
 # because Python code between fork and exec can deadlock where there are threads. The parent's process id tells whether
@@ -64,13 +65,21 @@ def end_with_parent() -> None:
         sys.exit(1)
 
 
-def stand_back(pid: int = 0, *, behind: int | None = None) -> None:
-    """Lower the priority of this process, or of a child: it does long work beside a live system, which goes first.
+def stand_back() -> None:
+    """Lower the priority of this process: it does long work beside a live system, which goes first."""
+    _lower(0, _LAST)
 
-    `behind` is the process that answers, where it may have been started at a low priority itself.
+
+def put_behind(child: int, server: int) -> None:
+    """Lower the priority of a server's child, which goes ahead of what stands back all the same.
+
+    The server may have been started at a low priority itself.
     """
-    ahead = 0 if behind is None else os.getpriority(os.PRIO_PROCESS, behind)
-    os.setpriority(os.PRIO_PROCESS, pid, max(ahead + _NICE, os.getpriority(os.PRIO_PROCESS, pid)))
+    _lower(child, os.getpriority(os.PRIO_PROCESS, server) + _BEHIND)
+
+
+def _lower(pid: int, nice: int) -> None:
+    os.setpriority(os.PRIO_PROCESS, pid, max(nice, os.getpriority(os.PRIO_PROCESS, pid)))
 
 
 def stop_child(child: "subprocess.Popen[bytes]", grace_s: float) -> None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from data.errors import MissingExtraError
-from server.process.child import stand_back
+from server.process.child import put_behind
 from server.process.server_process import ServerProcess
 from server.process.wheels import package_folder
 
@@ -49,9 +49,10 @@ class Store(ServerProcess):
     def check(self) -> None:
         """Raise UnavailableError unless the process runs. What rewrites its file stands back behind what answers."""
         super().check()
-        with suppress(OSError):  # another system than Linux, or the child has ended
-            for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
-                stand_back(int(child), behind=self.pid)
+        if (pid := self.pid) is not None:
+            with suppress(OSError):  # another system than Linux, or the child has ended
+                for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                    put_behind(int(child), pid)
 
     def _command(self) -> list[str]:
         settings = {
@@ -61,6 +62,9 @@ class Store(ServerProcess):
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",
+            # With every event whole states are written, so that the file doubles in a minute or two. A rewrite takes
+            # processor time, and every page that changes meanwhile is copied, for which those who ask wait.
+            "auto-aof-rewrite-percentage": "300",
             # A state that is evicted would be counted from nothing: out of memory it has to refuse writes instead.
             "maxmemory-policy": "noeviction",
             # A pair's state (some 150 bytes) in a hash's compact form: 330 bytes with its key instead of 510.

@@ -23,6 +23,7 @@ def test_store_keeps_its_data_over_a_restart(tmp_path: Path) -> None:
         client.hset("user", "state", b"\x00\xff")
         assert client.config_get("append*")["appendfsync"] == "everysec"
         assert client.config_get("save") == {"save": ""}
+        assert client.config_get("auto-aof-rewrite-percentage") == {"auto-aof-rewrite-percentage": "300"}
     with store, Redis(host=store.host, port=store.port) as client:
         assert client.hgetall("user") == {b"state": b"\x00\xff"}
 

@@ -19,6 +19,7 @@ from redis import Redis
 from thorough import examples
 
 from data.log.event_log import EventLog
+from events.stream.session import Session
 from features.batch.edition import catch_up
 from features.entities import USER
 from features.plan.plan import Plan
@@ -33,11 +34,17 @@ def stream(plan: Plan, redis_client: "Redis[bytes]", tmp_path: Path) -> EditionS
     return EditionStream(plan, redis_client, EventLog(tmp_path / "log"))
 
 
-@pytest.mark.long
-def test_another_edition_is_followed_and_goes_live(stream: EditionStream) -> None:
+def fed(stream: EditionStream) -> Session:
+    """A worker that has folded and logged some events."""
     session = stream.begin()
     stream.send(40)
     stream.finish(session)
+    return session
+
+
+@pytest.mark.long
+def test_another_edition_is_followed_and_goes_live(stream: EditionStream) -> None:
+    session = fed(stream)
     stream.move("building")
     stream.send(10)
     stream.finish(session)
@@ -56,9 +63,7 @@ def test_another_edition_is_followed_and_goes_live(stream: EditionStream) -> Non
 
 @pytest.mark.long
 def test_states_that_both_editions_keep_alike_are_copied_and_no_others(stream: EditionStream) -> None:
-    session = stream.begin()
-    stream.send(40)
-    stream.finish(session)
+    session = fed(stream)
     stream.move("building")
     kept = Kept.of(stream.live, stream.other, stream.event_log)
     assert kept is not None
@@ -77,9 +82,7 @@ def test_states_that_both_editions_keep_alike_are_copied_and_no_others(stream: E
 
 @pytest.mark.long
 def test_what_could_differ_is_not_copied(stream: EditionStream, redis_client: "Redis[bytes]") -> None:
-    session = stream.begin()
-    stream.send(40)
-    stream.finish(session)
+    session = fed(stream)
     stream.move("building")
     live, other = stream.live, stream.other
 
@@ -106,9 +109,7 @@ def test_what_could_differ_is_not_copied(stream: EditionStream, redis_client: "R
 
 @pytest.mark.long
 def test_a_kind_that_has_lost_states_is_made_from_the_log(stream: EditionStream, redis_client: "Redis[bytes]") -> None:
-    session = stream.begin()
-    stream.send(40)
-    stream.finish(session)
+    session = fed(stream)
     [lost] = islice(stream.live.states.redis_keys("product"), 1)
     redis_client.delete(lost)
     stream.move("building")
@@ -125,9 +126,7 @@ def test_a_kind_that_has_lost_states_is_made_from_the_log(stream: EditionStream,
 def test_what_the_store_lost_of_copied_states_is_folded_from_the_log(
     stream: EditionStream, redis_client: "Redis[bytes]"
 ) -> None:
-    session = stream.begin()
-    stream.send(40)
-    stream.finish(session)
+    session = fed(stream)
     a_second_ago = {key: redis_client.dump(key) for key in redis_client.keys("*")}
     stream.send(20)
     stream.finish(session)

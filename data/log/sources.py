@@ -2,7 +2,16 @@
 
 import re
 
-__all__ = ["SOURCE_NAME", "check_history", "check_source", "is_topic", "newest_topic", "topic_ids", "topic_source"]
+__all__ = [
+    "SOURCE_NAME",
+    "check_history",
+    "check_source",
+    "is_topic",
+    "newest_topic",
+    "newest_topic_id",
+    "topic_ids",
+    "topic_source",
+]
 
 SOURCE_NAME = r"[A-Za-z0-9_.-]+"
 """What a source may be called: its name is part of a folder's."""
@@ -31,6 +40,11 @@ def is_topic(source: str) -> bool:
 def newest_topic(sources: list[str]) -> str:
     """Return the newest source that is a topic; empty where there is none."""
     return next((source for source in reversed(sources) if is_topic(source)), "")
+
+
+def newest_topic_id(sources: list[str]) -> bytes:
+    """Return the id of the newest source that is a topic; empty where there is none."""
+    return next(iter(topic_ids([newest_topic(sources)])), b"")
 
 
 def topic_ids(sources: list[str]) -> frozenset[bytes]:

@@ -6,11 +6,11 @@ from itertools import count
 from typing import Protocol
 
 from data.log.event_log import EventLog
-from data.log.sources import topic_ids
+from data.log.sources import newest_topic_id, topic_ids
 from features.batch.backfill import Backfilled
 from features.batch.materializer import MaterializeCounts, materialize
 from features.plan.plan import EntityPlan
-from features.state.editions.behind import ends_of, lacking, newest_of
+from features.state.editions.behind import ends_of, lacking
 from features.state.editions.editions import Opened
 from features.state.editions.kept import Kept
 from features.state.editions.replay import replay
@@ -51,7 +51,7 @@ def build_edition(
     edition.states.clear()
     inventory = edition.states.inventory
     inventory.vouch(dict.fromkeys((entity.entity for entity in edition.plan.entities), 0))
-    ends = {topic: dict(ends_of(log, topic)) for topic in topic_ids(log.sources())}
+    ends = {topic: ends_of(log, topic) for topic in topic_ids(log.sources())}
     counts: dict[str, int] = {}
     if kept is not None:
         for topic, offsets in ends.items():
@@ -76,7 +76,7 @@ def build_edition(
 
 def catch_up(edition: Opened, log: EventLog) -> int:
     """Fold what an edition lacks of the log; return the number of offsets. Raises DataError as `lacking`."""
-    topic, folded = newest_of(log), 0
+    topic, folded = newest_topic_id(log.sources()), 0
     fold = Fold(edition.plan, edition.states, topic, store=edition.states)
     for partition, offsets in lacking(edition, log).items():
         for batch in replay(

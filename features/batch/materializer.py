@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from data.errors import DataError
 from data.log.log import Log
-from data.log.sources import newest_topic, topic_ids, topic_source
+from data.log.sources import newest_topic_id, topic_ids, topic_source
 from data.schema import Entity, Schema
 from features.batch.backfill import Backfilled
 from features.plan.plan import EntityPlan
@@ -52,7 +52,7 @@ def require_partitions(states: States, log: Log) -> None:
 
     For use before they are replaced by what the log holds.
     """
-    topic = next(iter(topic_ids([newest_topic(log.sources())])), b"")
+    topic = newest_topic_id(log.sources())
     foreign: dict[int, int] = {}
     if topic:
         for entity in _touched_by_all(log.schema):

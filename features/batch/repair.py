@@ -18,11 +18,11 @@ from itertools import islice
 
 from data.errors import LayoutError, OvertakenError, UnavailableError, UnsettledError
 from data.log.event_log import EventLog
-from data.log.sources import topic_source
 from features.batch.engine import MEMORY, DuckDBEngine
 from features.facts import touches
 from features.plan.plan import Plan
 from features.state.algebra import DAMAGE, Algebra
+from features.state.editions.behind import ends_of
 from features.state.fence import Fence
 from features.state.fold import Fold, Settled, Sourced
 from features.state.memory import MemoryStates
@@ -66,7 +66,7 @@ def remake(
     waiting = list(keys)
     away: UnavailableError | None = None
     with DuckDBEngine(log, memory=memory) as engine:
-        logged = {number: end + 1 for number, end in log.ends(topic_source(topic)).items()}
+        logged = ends_of(log, topic)
         work = _Remake(plan, engine, topic, keys, logged, others=others)
         for _ in range(_MOST_TRIES):
             try:

@@ -1,6 +1,7 @@
 """Compare every feature of sampled entities by oracle, batch, state and Feast."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -61,13 +62,6 @@ class Verdict(NamedTuple):
         return not self.disagreements and any(self.compared.values())
 
 
-class _Logged(NamedTuple):
-    """What the log has of an entity: its number of events, and the fence that they imply for the newest topic."""
-
-    events: int
-    fence: Fence
-
-
 def agree(left: Value, right: Value, *, scale: float = 0.0) -> bool:
     """Return whether two values are equal: integers and nulls exactly, floats within a relative 1e-9.
 
@@ -105,7 +99,7 @@ def verify(
         keys = [EntityKey(entity.name, ids) for ids in picked[entity.name]]
         tell(f"{entity.name}, {number} of {len(plan.schema.entities)}: {len(keys)} entities on all paths")
         before = dict(zip(keys, states.read(keys), strict=True))
-        logged = _logged(engine, plan.of(entity.name), keys)
+        fences, events = _logged(engine, plan.of(entity.name), keys)
         values = EntityValues(plan.of(entity.name))
         decoded = {key: state for key, stored in before.items() if (state := _decoded(values, stored))}
         newest = {key: values.algebra.last_event(state) or 0 for key, state in decoded.items()}
@@ -114,26 +108,28 @@ def verify(
         comparable = [
             key
             for key in keys
-            if newest.get(key, 0) <= at_us and not Fence.decode_or_new(before[key].fence).ahead_of(logged[key].fence)
+            if newest.get(key, 0) <= at_us and not Fence.decode_or_new(before[key].fence).ahead_of(fences[key])
         ]
         by_oracle: dict[EntityKey, dict[str, Value]] = {}
-        if definitions is not None and (few := _few(comparable, logged)):
+        if definitions is not None and (few := _few(comparable, events)):
             oracle = Oracle(plan, _events_of(engine, plan.of(entity.name), few), definitions)
             by_oracle = dict(zip(few, oracle.values(entity.name, [key.ids for key in few], at_us), strict=True))
-        by_batch = dict(zip(comparable, _batch(engine, plan, comparable, at_us), strict=True))
-        paths: dict[str, Sequence[dict[str, Value]]] = {
+        by_batch = _batch(engine, plan, comparable, at_us)
+        paths = {
+            "batch": {key: by_batch[key] for key in by_oracle},
             **{name: _batch(other, plan, comparable, at_us) for name, other in (beside or {}).items()},
-            "state": [dict(zip(values.names, values.get(decoded.get(key), at_us), strict=True)) for key in comparable],
+            "state": {
+                key: dict(zip(values.names, values.get(decoded.get(key), at_us), strict=True)) for key in comparable
+            },
         }
         if feast is not None and comparable:
-            paths["feast"] = feast(entity.name, [key.ids for key in comparable])
-        found: dict[str, dict[EntityKey, dict[str, Value]]] = {"batch": {key: by_batch[key] for key in by_oracle}}
-        found |= {path: dict(zip(comparable, answers, strict=True)) for path, answers in paths.items()}
+            answers = feast(entity.name, [key.ids for key in comparable])
+            paths["feast"] = dict(zip(comparable, answers, strict=True))
         # With a live stream, an entity that was folded into meanwhile has been read at two times.
         after = states.read(comparable)
         steady = {key for key, stored in zip(comparable, after, strict=True) if stored.fence == before[key].fence}
         expected = {key: answer for key, answer in (by_batch | by_oracle).items() if key in steady}
-        verdict = _compared(verdict, expected, found)._replace(
+        verdict = _compared(verdict, expected, paths)._replace(
             moved=verdict.moved + len(keys) - len(steady),
             beyond=verdict.beyond + (0 if definitions is None else len(steady - by_oracle.keys())),
         )
@@ -154,19 +150,21 @@ def _decoded(values: EntityValues, stored: Stored) -> State | None:
 def _compared(
     verdict: Verdict,
     expected: Mapping[EntityKey, dict[str, Value]],
-    found: Mapping[str, Mapping[EntityKey, dict[str, Value]]],
+    paths: Mapping[str, Mapping[EntityKey, dict[str, Value]]],
 ) -> Verdict:
     compared, agreeing = dict(verdict.compared), dict(verdict.agreeing)
     disagreements = list(verdict.disagreements)
-    for path, values in found.items():
-        for key in filter(values.__contains__, expected):
-            largest = max((abs(v) for v in expected[key].values() if isinstance(v, float)), default=0.0)
-            for name, value in expected[key].items():
+    for path, found in paths.items():
+        for key, values in expected.items():
+            if (actual := found.get(key)) is None:  # by batch, which is what it is compared with
+                continue
+            largest = max((abs(v) for v in values.values() if isinstance(v, float)), default=0.0)
+            for name, value in values.items():
                 compared[path] = compared.get(path, 0) + 1
-                if agree(value, values[key][name], scale=largest):
+                if agree(value, actual[name], scale=largest):
                     agreeing[path] = agreeing.get(path, 0) + 1
                 else:
-                    disagreements.append(Disagreement(key.entity, key.ids, name, path, value, values[key][name]))
+                    disagreements.append(Disagreement(key.entity, key.ids, name, path, value, actual[name]))
     return verdict._replace(
         entities=verdict.entities + len(expected), compared=compared, agreeing=agreeing, disagreements=disagreements
     )
@@ -185,32 +183,34 @@ def _pick(engine: Engine, plan: Plan, sample: int, seed: int) -> dict[str, list[
     return picked
 
 
-def _logged(engine: Engine, plan: EntityPlan, keys: Sequence[EntityKey]) -> dict[EntityKey, _Logged]:
-    """Return what the log has of some entities."""
+def _logged(
+    engine: Engine, plan: EntityPlan, keys: Sequence[EntityKey]
+) -> tuple[dict[EntityKey, Fence], Counter[EntityKey]]:
+    """Return the fences that the log implies for the newest topic, and the numbers of events, of some entities."""
     topic = newest_topic(engine.log.sources())
     columns = [*plan.join_keys, "source", "partition"]
     query = (
         f'SELECT {key_list(columns)}, count(*) AS "events", max("offset") AS "newest" '  # noqa: S608 - ours
         f"FROM {LOG} SEMI JOIN wanted USING ({key_list(plan.join_keys)}) GROUP BY {key_list(columns)}"
     )
-    logged = {key: _Logged(0, Fence()) for key in keys}
+    fences, counts = {key: Fence() for key in keys}, Counter[EntityKey]()
     for row in engine.query(query, wanted=_table(plan, keys)).to_pylist():
         *ids, source, partition, events, newest = row.values()
         key = EntityKey(plan.entity, tuple(ids))
         if source == topic:
-            logged[key].fence.offsets[partition] = newest
-        logged[key] = logged[key]._replace(events=logged[key].events + events)
-    return logged
+            fences[key].offsets[partition] = newest
+        counts[key] += events
+    return fences, counts
 
 
-def _few(keys: Sequence[EntityKey], logged: Mapping[EntityKey, _Logged]) -> list[EntityKey]:
+def _few(keys: Sequence[EntityKey], events: Mapping[EntityKey, int]) -> list[EntityKey]:
     """Return the entities for the oracle: in order, as many as have not too many events; at least one, if there is."""
     few, total = [], 0
     for key in keys:
-        if total + logged[key].events <= _ORACLE_EVENTS:
+        if total + events[key] <= _ORACLE_EVENTS:
             few.append(key)
-            total += logged[key].events
-    return few or sorted(keys, key=lambda key: logged[key].events)[:1]
+            total += events[key]
+    return few or sorted(keys, key=lambda key: events[key])[:1]
 
 
 def _events_of(engine: Engine, plan: EntityPlan, keys: Sequence[EntityKey]) -> pd.DataFrame:
@@ -226,12 +226,12 @@ def _table(plan: EntityPlan, keys: Sequence[EntityKey]) -> pa.Table:
     return pa.table({name: pa.array(ids, pa.string()) for name, ids in zip(plan.join_keys, columns, strict=True)})
 
 
-def _batch(engine: Engine, plan: Plan, keys: Sequence[EntityKey], at_us: int) -> list[dict[str, Value]]:
+def _batch(engine: Engine, plan: Plan, keys: Sequence[EntityKey], at_us: int) -> dict[EntityKey, dict[str, Value]]:
     if not keys:
-        return []
+        return {}
     entity = keys[0].entity
     spine = pd.DataFrame([key.ids for key in keys], columns=list(plan.of(entity).join_keys)).assign(time_us=at_us)
     rows: list[dict[str, Value]] = engine.values(
         plan, entity, spine, [feature.name for feature in plan.of(entity).features]
     ).to_pylist()
-    return rows
+    return dict(zip(keys, rows, strict=True))

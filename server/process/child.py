@@ -12,8 +12,11 @@ from typing import IO
 
 __all__ = ["end_with_parent", "put_behind", "spawn", "stand_back", "stop_child"]
 
-_BEHIND, _LAST = 10, 15
-"""Steps of priority (nice) behind what answers: of what serves that, which is to end soon, and of long work."""
+_LONG_WORK = 15
+"""The priority (nice) of long work beside what answers."""
+
+_BEHIND = 10
+"""How far a server's child is behind it (nice): it is to end before long work, which it would slow down for longer."""
 
 # Ask the kernel for SIGTERM when the parent dies, then become the server. It is a program and not a `preexec_fn`
 # because Python code between fork and exec can deadlock where there are threads. The parent's process id tells whether
@@ -67,14 +70,11 @@ def end_with_parent() -> None:
 
 def stand_back() -> None:
     """Lower the priority of this process: it does long work beside a live system, which goes first."""
-    _lower(0, _LAST)
+    _lower(0, _LONG_WORK)
 
 
 def put_behind(child: int, server: int) -> None:
-    """Lower the priority of a server's child, which goes ahead of what stands back all the same.
-
-    The server may have been started at a low priority itself.
-    """
+    """Lower the priority of a server's child below its own, at whatever priority that was started."""
     _lower(child, os.getpriority(os.PRIO_PROCESS, server) + _BEHIND)
 
 

@@ -20,10 +20,11 @@ from serving import make_home, plan, promote, served, tiny_model
 from data.errors import DataError
 from data.event import encode_event
 from data.log.event_log import EventLog
+from data.log.sources import newest_topic_id
 from data.project import PROJECT, open_project
 from data.units import HOUR_US
 from features.batch.materializer import require_partitions
-from features.state.editions.behind import ends_of, newest_of
+from features.state.editions.behind import ends_of
 from server.api.app import create_app
 from server.jobs.build import materialize
 from server.jobs.stream import run_worker
@@ -135,7 +136,7 @@ class Live:
                 require_partitions(edition.states, log)
             except DataError:
                 return False
-            topic = newest_of(log)
+            topic = newest_topic_id(log.sources())
             return edition.marks.read(topic).keys() >= ends_of(log, topic).keys()
 
     def send(self, stop: threading.Event) -> None:

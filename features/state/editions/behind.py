@@ -1,21 +1,14 @@
 """How far an edition of the states is behind the event log, by its marks."""
 
-from collections.abc import Mapping
-
 from data.errors import DataError
 from data.log.log import Log
-from data.log.sources import newest_topic, topic_ids, topic_source
+from data.log.sources import newest_topic_id, topic_ids, topic_source
 from features.state.editions.editions import Opened
 
-__all__ = ["behind", "ends_of", "lacking", "newest_of"]
+__all__ = ["behind", "ends_of", "lacking"]
 
 
-def newest_of(log: Log) -> bytes:
-    """Return the id of the newest topic in the log; empty where there is none."""
-    return next(iter(topic_ids([newest_topic(log.sources())])), b"")
-
-
-def ends_of(log: Log, topic: bytes) -> Mapping[int, int]:
+def ends_of(log: Log, topic: bytes) -> dict[int, int]:
     """Return, by partition of a topic, the offset after the last one in the log."""
     return {partition: end + 1 for partition, end in log.ends(topic_source(topic)).items()}
 
@@ -32,7 +25,7 @@ def lacking(edition: Opened, log: Log) -> dict[int, range]:
 
     Raises DataError where it may lack some of a topic before that: their fences are gone, so it is to be made again.
     """
-    newest = newest_of(log)
+    newest = newest_topic_id(log.sources())
     for topic in topic_ids(log.sources()) - {newest}:
         if behind(edition, log, topic):
             raise DataError("event log: the topic was made anew while states were made from the one before")

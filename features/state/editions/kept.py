@@ -11,9 +11,9 @@ from typing import NamedTuple
 from msgspec.structs import asdict
 
 from data.log.log import Log
-from data.log.sources import topic_ids
+from data.log.sources import newest_topic_id, topic_ids
 from data.schema import Schema
-from features.state.editions.behind import behind, ends_of, newest_of
+from features.state.editions.behind import behind, ends_of
 from features.state.editions.editions import Opened
 
 __all__ = ["Kept"]
@@ -42,7 +42,7 @@ class Kept(NamedTuple):
         stock = live.states.inventory.look()
         if stock.doubtful:
             return None
-        newest, marks = newest_of(log), {}
+        newest, marks = newest_topic_id(log.sources()), {}
         for topic in topic_ids(log.sources()):
             marks[topic] = live.marks.read(topic)
             if not marks[topic].keys() >= ends_of(log, topic).keys() or (topic != newest and behind(live, log, topic)):

@@ -22,7 +22,7 @@ from data.errors import ConfigurationError, EncoreError, StateError, Unavailable
 from data.log.event_log import EventLog
 from data.log.person import Person
 from data.log.removal import Removed
-from data.log.sources import newest_topic, topic_ids
+from data.log.sources import newest_topic_id
 from data.units import DAY_US, from_micros
 from events.kafka.connection import Topic
 from events.kafka.consumer import Consumer, ConsumerOptions, read_offsets
@@ -264,7 +264,7 @@ class _Forgetting:
     def _beyond(self, edition: Opened, log: EventLog) -> tuple[bytes, Callable[[], Sequence[Sourced]]]:
         """Return the id of the workers' topic, and a reader of its events beyond the log (none without Kafka)."""
         settings = self._settings
-        logged = next(iter(topic_ids([newest_topic(log.sources())])), b"")
+        logged = newest_topic_id(log.sources())
         try:
             server = await_broker(settings.kafka_servers, timeout_s=2.0)
             options = ConsumerOptions(

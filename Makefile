@@ -61,7 +61,7 @@ test-slow: $(WITH_SPARK) ## the slow ones alone
 	$(PYTEST) -n $(WORKERS) -m slow $(ARGS)
 
 test-all: export FUZZ_S := 60
-test-all: test test-slow ## all of these; fuzzing takes a minute for each kind of bytes
+test-all: test test-slow test-containers ## all of these; fuzzing takes a minute for each kind of bytes
 
 test-pages: $(INSTALLED) ## every command of the documents, typed page by page: 10 minutes
 	$(PYTEST) -n 0 -v -m pages tests/e2e/test_pages_typed.py $(ARGS)

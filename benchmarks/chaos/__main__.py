@@ -7,11 +7,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from chaos.hosts.network import lack
 from chaos.run import Options, run
 
 _DEFAULTS = Options()
 
-_TOPOLOGIES = {"single": (), "redis": ("store",), "kafka": ("broker",), "cluster": ("store", "broker")}
+_CLUSTERS = {"single": (), "redis": ("store",), "kafka": ("broker",), "cluster": ("store", "broker"), "hosts": ()}
 
 
 def main() -> int:
@@ -23,10 +24,10 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=_DEFAULTS.minutes, help="(default %(default)g)")
     parser.add_argument(
         "--topology",
-        choices=_TOPOLOGIES,
+        choices=_CLUSTERS,
         default="single",
-        help="redis: a Redis Cluster of three primaries with replicas; kafka: three brokers; cluster: both "
-        "(default %(default)s)",
+        help="redis: a Redis Cluster of three primaries with replicas; kafka: three brokers; cluster: both; "
+        "hosts: both on hosts of a network, of which one after another is lost (default %(default)s)",
     )
     parser.add_argument("--rate", type=float, default=_DEFAULTS.rate, help="events per second (default %(default)g)")
     parser.add_argument("--workers", type=int, default=_DEFAULTS.workers, help="(default %(default)s)")
@@ -43,15 +44,18 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="a file for the verdict as JSON")
     parser.add_argument("--keep", type=Path, help="an empty folder to run in, which is kept")
     args = parser.parse_args()
+    if args.topology == "hosts" and (reason := lack()):
+        parser.error(reason)
     options = Options(
         args.seed,
         args.minutes,
-        _TOPOLOGIES[args.topology],
+        _CLUSTERS[args.topology],
         args.rate,
         args.workers,
         failover_s=args.failover,
         forget_s=args.forget,
         away_s=args.away,
+        on_hosts=args.topology == "hosts",
     )
     folder = args.keep or Path(tempfile.mkdtemp(prefix="encore-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)

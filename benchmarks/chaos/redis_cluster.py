@@ -1,9 +1,9 @@
-"""A Redis Cluster on this machine, with or without replicas, set up by a few commands."""
+"""A Redis Cluster, with or without replicas, set up by a few commands: on this machine, or on hosts of a network."""
 
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import Any, Self
 
 import redis
 
+from chaos.hosts.network import Host
+from chaos.hosts.placed import Placed
 from server.process.server_process import free_port, is_free
 from server.process.store import Store
 
@@ -20,7 +22,7 @@ _SLOTS = 16_384
 _PATIENCE_S = 60.0
 
 
-class Node(Store):
+class Node(Placed, Store):
     """A store that is a cluster node. It answers PING even before it knows its neighbours.
 
     It listens on `port`, by default a free one, and on another free one for the other nodes. Clients and its replicas
@@ -29,9 +31,17 @@ class Node(Store):
     """
 
     def __init__(
-        self, folder: Path, *, port: int | None = None, announced_port: int | None = None, timeout_ms: int = 1_000
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        announced_port: int | None = None,
+        timeout_ms: int = 1_000,
+        machine: Host | None = None,
     ) -> None:
         super().__init__(port or free_port(), folder)
+        if machine is not None:
+            self.machine, self.host = machine, machine.address
         self.bus_port = free_port()
         self._named_port = port
         self._announced_port = announced_port
@@ -61,6 +71,8 @@ class Node(Store):
             # A shard keeps its own replica, even while another shard has none.
             "cluster-allow-replica-migration": "no",
             "repl-diskless-sync-delay": 0,
+            # Without a password Redis answers its own host only.
+            "protected-mode": "no" if self.machine else "yes",
         }
         return [*super()._command(), *(word for name, value in settings.items() for word in (f"--{name}", f"{value}"))]
 
@@ -69,6 +81,7 @@ class RedisCluster:
     """`shards` primaries with `replicas` each, started and configured with their key slots.
 
     `ports`: the ports that the nodes listen on and announce, primaries first; by default each chooses a free one.
+    `hosts`, if given: the host of each node, primaries first.
     """
 
     def __init__(
@@ -79,12 +92,16 @@ class RedisCluster:
         replicas: int = 0,
         timeout_ms: int = 1_000,
         ports: list[tuple[int, int]] | None = None,
+        hosts: Sequence[Host] = (),
     ) -> None:
         self._shards = shards
         self._replicas = replicas
+        of_all = range(shards * (1 + replicas))
+        given_ports: Sequence[tuple[int | None, int | None]] = ports or [(None, None) for _ in of_all]
+        given_hosts: Sequence[Host | None] = hosts or [None for _ in of_all]
         self.nodes = [
-            Node(folder / str(number), port=port, announced_port=announced, timeout_ms=timeout_ms)
-            for number, (port, announced) in enumerate(ports or [(None, None)] * (shards * (1 + replicas)))
+            Node(folder / str(number), port=port, announced_port=announced, timeout_ms=timeout_ms, machine=host)
+            for number, (port, announced), host in zip(of_all, given_ports, given_hosts, strict=True)
         ]
         self._clients: list[Any] = []
 

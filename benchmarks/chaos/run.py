@@ -11,15 +11,16 @@ from typing import Any
 
 from kafka.errors import KafkaError
 
-from chaos.cast import Cast
+from chaos.cast import Cast, Injected
+from chaos.hosts.ten_hosts import TenHosts
 from chaos.judge import Compared, compare_letters, compare_log, compare_states, rewrite
-from chaos.schedule import CONNECTION_FAULTS, FAILOVER_S, FORGET_S, KILLS, STORE_FAULTS, Fault, schedule
+from chaos.one_machine import OneMachine
+from chaos.schedule import CONNECTION_FAULTS, FAILOVER_S, FORGET_S, KILLS, STORE_FAULTS, Fault, of_hosts, schedule
 from chaos.servers import live_space
 from chaos.truth import Truth, find_truth, read_topic
 from chaos.watch import Watch
 from data.clock import wall_clock
 from data.errors import EncoreError
-from data.log.event_log import EventLog
 from events.kafka.inspector import Inspector
 from events.kafka.topics import EVENTS_TOPIC, dead_letter_topic, topic_id
 from features.plan.cache import load_plan
@@ -38,6 +39,7 @@ class Options:
 
     `rate` in events per second; `clusters`: which of "store" and "broker" have several nodes, a leader of each being
     killed once per `failover_s`; the store is emptied once per `forget_s`; a broker is unavailable once for `away_s`.
+    `on_hosts`: instead of these faults, one host after another is lost.
     """
 
     seed: int = 1
@@ -49,6 +51,7 @@ class Options:
     failover_s: float = FAILOVER_S
     forget_s: float = FORGET_S
     away_s: float = 0.0
+    on_hosts: bool = False
 
 
 @dataclass
@@ -90,41 +93,17 @@ class Verdict:
         return asdict(self)
 
 
-@dataclass
-class _Injected:
-    """A fault that was injected, and its end (µs)."""
-
-    fault: Fault
-    over_us: int
-
-
 def run(options: Options, folder: Path, tell: Callable[[str], None]) -> Verdict:
     """Run in `folder`, which must be empty."""
     seconds = options.minutes * 60
-    faults = schedule(
-        options.seed,
-        seconds,
-        workers=options.workers,
-        clusters=options.clusters,
-        failover_s=options.failover_s,
-        forget_s=options.forget_s,
-        away_s=options.away_s,
-    )
-    cast = Cast(
-        folder,
-        clusters=options.clusters,
-        workers=options.workers,
-        partitions=options.partitions,
-        rate=options.rate,
-        seed=options.seed,
-    )
+    cast, faults = _prepared(options, folder, seconds)
     verdict = Verdict(options)
     with cast:
         plan = load_plan(cast.home / "plan.json")
         tell(f"{len(faults)} faults in {seconds:.0f} s; all in {folder}")
-        with Watch(plan, cast.stores.client(1.0), cast.api_port, options.partitions) as watch:
+        with Watch(plan, cast.stores.client(1.0), cast.api_url, options.partitions) as watch:
             _await_start(cast, watch)
-            done = _harm(cast, faults, seconds, tell)
+            _harm(cast, faults, seconds, tell)
             tell("draining")
             verdict.drained_s = _drain(cast, plan)
             if verdict.drained_s is None:
@@ -133,7 +112,6 @@ def run(options: Options, folder: Path, tell: Callable[[str], None]) -> Verdict:
             time.sleep(0.5)  # so that the watch reads once more
         living = read_topic(cast.servers, EVENTS_TOPIC)
         letters = read_topic(cast.servers, dead_letter_topic(EVENTS_TOPIC))
-        log = EventLog(cast.home / "log")
         tell(f"comparing: {len(living):,} messages, {len(letters):,} dead letters")
         truth = find_truth(folder / "ledger", topic_id(cast.servers), living)
         at_us = wall_clock()
@@ -141,10 +119,10 @@ def run(options: Options, folder: Path, tell: Callable[[str], None]) -> Verdict:
         store = cast.stores.client(30.0)
         states = OnlineStates(store, live_space(store))
         in_states = compare_states(plan, true_log, events, states, at_us)
-        in_log = compare_log(log, true_log)
+        in_log = compare_log(cast.log(), true_log)
         in_letters, verdict.letters_again = compare_letters(truth, letters)
         verdict.entities = sum(states.counts().values())
-    done += _kills(cast, verdict)
+    done = cast.injected + _kills(cast, verdict)
     verdict.faults = dict(sorted(Counter(injected.fault.kind for injected in done).items()))
     verdict.kills = sum(number for kind, number in verdict.faults.items() if kind in KILLS)
     verdict.connection_faults = sum(number for kind, number in verdict.faults.items() if kind in CONNECTION_FAULTS)
@@ -173,9 +151,36 @@ def _await_start(cast: Cast, watch: Watch) -> None:
         time.sleep(0.05)
 
 
-def _harm(cast: Cast, faults: Sequence[Fault], seconds: float, tell: Callable[[str], None]) -> list[_Injected]:
+def _prepared(options: Options, folder: Path, seconds: float) -> tuple[Cast, list[Fault]]:
+    """Return the processes of a run, not started yet, and the faults."""
+    if options.on_hosts:
+        hosts = TenHosts(
+            folder, workers=options.workers, partitions=options.partitions, rate=options.rate, seed=options.seed
+        )
+        return hosts, of_hosts(options.seed, seconds, hosts.losable, hosts.only_unplugged)
+    faults = schedule(
+        options.seed,
+        seconds,
+        workers=options.workers,
+        clusters=options.clusters,
+        failover_s=options.failover_s,
+        forget_s=options.forget_s,
+        away_s=options.away_s,
+    )
+    cast = OneMachine(
+        folder,
+        clusters=options.clusters,
+        workers=options.workers,
+        partitions=options.partitions,
+        rate=options.rate,
+        seed=options.seed,
+    )
+    return cast, faults
+
+
+def _harm(cast: Cast, faults: Sequence[Fault], seconds: float, tell: Callable[[str], None]) -> None:
     """Inject all faults at their times; return after `seconds`."""
-    started, done, reported_s = time.monotonic(), [], 0.0
+    started, reported_s = time.monotonic(), 0.0
     waiting = list(faults)
     while (now := time.monotonic() - started) < seconds:
         cast.tend()
@@ -183,42 +188,14 @@ def _harm(cast: Cast, faults: Sequence[Fault], seconds: float, tell: Callable[[s
             fault = waiting.pop(0)
             with (cast.folder / "faults.jsonl").open("a") as file:  # to compare with the processes' logs
                 file.write(json.dumps({"at_us": wall_clock(), **asdict(fault)}) + "\n")
-            _do(cast, fault)
-            if (
-                not fault.kind.startswith("kill ") or fault.kind.split()[1] not in cast.killers
-            ):  # the killers record their own times
-                done.append(_Injected(fault, wall_clock() + int(fault.lasts_s * 1e6)))
+            cast.do(fault)
         if now - reported_s >= 30:
             reported_s = now
-            tell(f"{now:.0f} s: {len(done)} faults")
+            tell(f"{now:.0f} s: {len(cast.injected)} faults")
         time.sleep(0.02)
-    return done
 
 
-def _do(cast: Cast, fault: Fault) -> None:
-    what, _, target = fault.kind.partition(" ")
-    match what, target:
-        case "kill", _:
-            cast.kill(target, fault)
-        case "pause", _:
-            cast.pause(fault.target, fault.lasts_s)
-        case "stop", _:
-            cast.stop(fault.target)
-        case "fill", _:
-            cast.fill_disk(fault.lasts_s)
-        case "damage", _:
-            cast.harm.damage(fault.target, fault.amount)
-        case "deny", _:
-            cast.deny_writes(fault)
-        case "forget", _:
-            cast.forget()
-        case "step", _:
-            cast.step_clock(fault.target, fault.amount)
-        case _:
-            cast.disturb(target, what, fault.target, fault.amount, fault.lasts_s)
-
-
-def _kills(cast: Cast, verdict: Verdict) -> list[_Injected]:
+def _kills(cast: Cast, verdict: Verdict) -> list[Injected]:
     """Return the kills of stores and brokers.
 
     If others take over, a kill ends at once: the takeover is the recovery.
@@ -229,7 +206,7 @@ def _kills(cast: Cast, verdict: Verdict) -> list[_Injected]:
         verdict.failovers[what] = len(taken_over)
         verdict.failover_s[what] = _spread(taken_over)
         done += [
-            _Injected(kill.fault, kill.back_us if kill.taken_over_s is None else kill.at_us) for kill in killer.kills
+            Injected(kill.fault, kill.back_us if kill.taken_over_s is None else kill.at_us) for kill in killer.kills
         ]
     return done
 
@@ -242,8 +219,7 @@ def _drain(cast: Cast, plan: Plan) -> float | None:
     started = time.monotonic()
     while time.monotonic() - started < _DRAIN_S:
         cast.tend()
-        is_quiet = cast.producer.process is None and not cast.rebuilder.wanted
-        if is_quiet and not _lag(cast) and cast.harm.is_mended(plan):
+        if cast.producer.process is None and not _lag(cast) and cast.is_mended(plan):
             return round(time.monotonic() - started, 1)
         time.sleep(0.2)
     return None
@@ -281,7 +257,7 @@ def _stop_workers(cast: Cast) -> None:
         time.sleep(0.02)
 
 
-def _add_times(verdict: Verdict, cast: Cast, watch: Watch, truth: Truth, done: Sequence[_Injected]) -> None:
+def _add_times(verdict: Verdict, cast: Cast, watch: Watch, truth: Truth, done: Sequence[Injected]) -> None:
     """Add recovery and waiting times to the verdict.
 
     Recovery: from a fault's end until everything acknowledged before it is in the states, without the time in which the

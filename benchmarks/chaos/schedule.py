@@ -1,10 +1,10 @@
 """The faults of a run, with time and duration: a pure function of the seed, so that a failing run can be replayed."""
 
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["CONNECTION_FAULTS", "FAILOVER_S", "FORGET_S", "KILLS", "STORE_FAULTS", "Fault", "schedule"]
+__all__ = ["CONNECTION_FAULTS", "FAILOVER_S", "FORGET_S", "KILLS", "STORE_FAULTS", "Fault", "of_hosts", "schedule"]
 
 KILLS = frozenset({"kill worker", "kill store", "kill broker", "kill api", "kill producer"})
 """SIGKILL, and a restart about half a second later."""
@@ -43,6 +43,9 @@ FAILOVER_S = 18.0
 
 _EVERY_BESIDE_S = 7.0
 """Interval in s of kills of Encore's own processes in that case."""
+
+_HOST_S = 18.0
+"""Interval in s at which a host is lost: the others are to have taken over and the lost one to be back."""
 
 
 @dataclass(frozen=True, order=True)
@@ -90,6 +93,22 @@ def schedule(
     if away_s:
         faults.append(Fault(round(seconds / 3, 2), "kill broker", lasts_s=away_s))
     return sorted([*faults, *_of_store(draw, last, forget_s)])
+
+
+def of_hosts(seed: int, seconds: float, hosts: Sequence[str], only_unplugged: Collection[str]) -> list[Fault]:
+    """Return the losses of hosts, one after another, by time: in each round every host, in another order.
+
+    lose: without power, with all of its processes; unplug: without its cable, while they go on.
+    """
+    draw = random.Random(f"{seed} {seconds} {sorted(hosts)}")
+    faults, round_of = [], list[str]()
+    for at in _beats(draw, seconds - _TAIL_S, _HOST_S):
+        if not round_of:
+            round_of = draw.sample(hosts, len(hosts))
+        host = round_of.pop()
+        what = "unplug" if host in only_unplugged else draw.choice(["lose", "unplug"])
+        faults.append(Fault(at, f"{what} {host}", lasts_s=round(draw.uniform(3.0, 12.0), 2)))
+    return faults
 
 
 def _beats(draw: random.Random, last: float, every_s: float) -> Iterator[float]:

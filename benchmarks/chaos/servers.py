@@ -4,13 +4,11 @@ A client gets one address, which leads to any live node, and from that node the 
 """
 
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import redis
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 from redis.cluster import ClusterNode
 
 from chaos.kafka_cluster import KafkaCluster
@@ -136,10 +134,6 @@ class Brokers:
             f"kafka-{node.node_id}": (proxy, [port])
             for node, proxy, port in zip(self._all.nodes, advertised, ports, strict=True)
         }
-        # It bypasses the proxy, and connects to any node that answers.
-        self._admin = AdminClient(
-            {"bootstrap.servers": ",".join(f"{LOOPBACK}:{port}" for port in ports), "log_level": 0}
-        )
 
     def start(self) -> None:
         """Start all nodes."""
@@ -153,11 +147,8 @@ class Brokers:
         """Return the leader of a partition of the events; None while a node is down or behind in any partition."""
         if isinstance(self._all, KafkaBroker):
             return self._all if self._all.alive else None
-        if not all(node.alive for node in self._all.nodes):
-            return None
-        topics = self._topics()
-        partitions = [partition for topic in topics.values() for partition in topic.partitions.values()]
-        if EVENTS_TOPIC not in topics or any(len(p.isrs) < len(p.replicas) or p.leader < 0 for p in partitions):
+        topics = self._all.topics_if_whole()
+        if EVENTS_TOPIC not in topics:
             return None
         events = topics[EVENTS_TOPIC].partitions
         return self._all.node(events[number % len(events)].leader)
@@ -170,13 +161,8 @@ class Brokers:
         """Return whether every partition has a live leader; a single broker is not replaced."""
         if isinstance(self._all, KafkaBroker):
             return False
-        leaders = {part.leader for topic in self._topics().values() for part in topic.partitions.values()}
+        leaders = {part.leader for topic in self._all.topics().values() for part in topic.partitions.values()}
         return bool(leaders) and min(leaders) >= 0 and all(self._all.node(leader) is not node for leader in leaders)
-
-    def _topics(self) -> dict[str, Any]:
-        with suppress(KafkaException):
-            return dict(self._admin.list_topics(timeout=2.0).topics)
-        return {}
 
 
 def live_space(client: Any) -> str:

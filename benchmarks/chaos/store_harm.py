@@ -31,9 +31,9 @@ _REFUSALS = (
 class StoreHarm:
     """Injects faults into the store, and checks whether they are repaired. Does nothing while the store is down."""
 
-    def __init__(self, stores: Stores, api_port: int) -> None:
+    def __init__(self, stores: Stores, api_url: str) -> None:
         self._stores = stores
-        self._api = f"http://127.0.0.1:{api_port}"
+        self._api = api_url
         self._damaged: set[tuple[str, str]] = set()
 
     def damage(self, number: int, how: int) -> None:

@@ -38,14 +38,14 @@ class Seen(NamedTuple):
 class Watch:
     """Threads that only observe. They read the store directly, bypassing the proxy."""
 
-    def __init__(self, plan: Plan, store: "redis.Redis", api_port: int, partitions: int) -> None:
+    def __init__(self, plan: Plan, store: "redis.Redis", api_url: str, partitions: int) -> None:
         self.seen: list[Seen] = []
         self._newest: dict[int, int] = {}
         self.answers: Counter[str] = Counter()
         self._values = EntityValues(plan.of("user"), ["user_max_transaction_amount"])
         self._keys = [EntityKey("user", (canary_user(number, partitions),)) for number in range(partitions)]
         self._store = store
-        self._api = f"http://127.0.0.1:{api_port}/features/u1?product_id=p1"
+        self._api = f"{api_url}/features/u1?product_id=p1"
         self._stop = threading.Event()
         tasks = ((self._look, _LOOK_S), (self._ask, _ASK_S))
         self._threads = [threading.Thread(target=self._repeat, args=task, daemon=True) for task in tasks]

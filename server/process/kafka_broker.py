@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+from data.addresses import Address
 from data.errors import ConfigurationError, UnavailableError
 from server.process.broker import Broker
 from server.process.java import find_java
@@ -41,8 +42,8 @@ def has_topics(folder: Path) -> bool:
 class KafkaBroker(Broker):
     """One Apache Kafka broker that is a controller too. Topics and groups are stored in `folder`.
 
-    `voters` are the controller ports of all nodes by node id, its own among them; without it the broker is alone. All
-    nodes of a cluster have the same `cluster_id`, which `new_cluster_id` makes.
+    `voters` are the controllers of all nodes by node id, its own among them, on whose host it listens; without it the
+    broker is alone. All nodes of a cluster have the same `cluster_id`, which `new_cluster_id` makes.
     """
 
     environment = {"LC_ALL": "C.UTF-8"}  # noqa: RUF012 - else Java cannot name files that are not ASCII
@@ -56,7 +57,7 @@ class KafkaBroker(Broker):
         patience_s: float = 60.0,
         jars: Path | None = None,
         node_id: int = 1,
-        voters: Mapping[int, int] | None = None,
+        voters: Mapping[int, Address] | None = None,
         cluster_id: str | None = None,
     ) -> None:
         super().__init__(port, folder, advertised_port=advertised_port, patience_s=patience_s)
@@ -64,7 +65,8 @@ class KafkaBroker(Broker):
         self.node_id = node_id
         # Only a cluster's nodes need to know the controller's port; a single broker uses any free one.
         self._is_alone = voters is None
-        self._voters = voters or {node_id: free_port()}
+        self._voters = voters or {node_id: Address(self.host, free_port())}
+        self.host = self._voters[node_id].host
         self._cluster_id = cluster_id
         self._properties = self.folder / "server.properties"
         self._data = self.folder / "data"
@@ -72,9 +74,9 @@ class KafkaBroker(Broker):
         self._version_file = self.folder / "kafka.version"
 
     def _choose_again(self) -> bool:
-        if not self._is_alone or is_free(self.host, self._voters[self.node_id]):
+        if not self._is_alone or is_free(*self._voters[self.node_id]):
             return False
-        self._voters = {self.node_id: free_port()}
+        self._voters = {self.node_id: Address(self.host, free_port())}
         return True
 
     def _command(self) -> list[str]:
@@ -83,14 +85,14 @@ class KafkaBroker(Broker):
     def _prepare(self) -> None:
         if full := self._full_disk():
             raise ConfigurationError(f"broker: {full}")
-        voters = self._voters
-        require_free_port("broker (its controller)", self.host, voters[self.node_id])
+        voters, own = self._voters, self._voters[self.node_id]
+        require_free_port("broker (its controller)", *own)
         self._check_data()
         settings = {
             "process.roles": "broker,controller",
             "node.id": str(self.node_id),
-            "controller.quorum.voters": ",".join(f"{node}@{self.host}:{port}" for node, port in voters.items()),
-            "listeners": f"BROKER://{self.host}:{self.port},CONTROLLER://{self.host}:{voters[self.node_id]}",
+            "controller.quorum.voters": ",".join(f"{node}@{voter}" for node, voter in voters.items()),
+            "listeners": f"BROKER://{self.host}:{self.port},CONTROLLER://{own}",
             "advertised.listeners": f"BROKER://{self.servers}",
             "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "inter.broker.listener.name": "BROKER",

@@ -17,6 +17,7 @@ from kafka.errors import KafkaError
 from polling import poll_until
 from strange import STRANGE_FOLDER
 
+from data.addresses import Address
 from data.errors import ConfigurationError, UnavailableError
 from events.kafka.topics import ensure_topics, topic_id
 from server.process import kafka_broker as broker_module
@@ -125,7 +126,7 @@ def test_unreadable_data_is_refused(stopped: KafkaBroker) -> None:
 def test_a_controller_port_in_use_is_named(kafka_jars: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        broker = KafkaBroker(free_port(), tmp_path, jars=kafka_jars, voters={1: port})
+        broker = KafkaBroker(free_port(), tmp_path, jars=kafka_jars, voters={1: Address("127.0.0.1", port)})
         assert f"broker (its controller): port {port} on 127.0.0.1 is in use" in refusal(broker)
 
 

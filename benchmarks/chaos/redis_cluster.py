@@ -16,7 +16,10 @@ from chaos.hosts.placed import Placed
 from server.process.server_process import free_port, is_free
 from server.process.store import Store
 
-__all__ = ["Node", "RedisCluster"]
+__all__ = ["BUSY_NODE_TIMEOUT_MS", "Node", "RedisCluster"]
+
+BUSY_NODE_TIMEOUT_MS = 1_500
+"""Node timeout for a machine that much else runs on: there a healthy node may be silent for a second."""
 
 _SLOTS = 16_384
 _PATIENCE_S = 60.0

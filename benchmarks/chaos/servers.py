@@ -12,7 +12,7 @@ import redis
 from redis.cluster import ClusterNode
 
 from chaos.kafka_cluster import KafkaCluster
-from chaos.redis_cluster import Node, RedisCluster
+from chaos.redis_cluster import BUSY_NODE_TIMEOUT_MS, Node, RedisCluster
 from data.project import PROJECT
 from events.kafka.topics import EVENTS_TOPIC
 from features.state.editions.editions import Editions
@@ -25,9 +25,6 @@ from server.process.store import Store
 __all__ = ["Brokers", "Servers", "Stores", "live_space"]
 
 _SHARDS = 3
-
-_NODE_TIMEOUT_MS = 1_500
-"""Node timeout of the Redis Cluster: on a busy machine a healthy node may be silent for a second."""
 
 
 class Servers(Protocol):
@@ -71,7 +68,7 @@ class Stores:
             self.links = {"redis": (service, [self._all.port])}
             return
         ports = [(free_port(), free_port()) for _ in range(2 * _SHARDS)]
-        self._all = RedisCluster(folder, shards=_SHARDS, replicas=1, timeout_ms=_NODE_TIMEOUT_MS, ports=ports)
+        self._all = RedisCluster(folder, shards=_SHARDS, replicas=1, timeout_ms=BUSY_NODE_TIMEOUT_MS, ports=ports)
         self.links = {"redis": (service, [port for port, _ in ports])}
         self.links |= {f"redis-{number}": (announced, [port]) for number, (port, announced) in enumerate(ports)}
         self._behind = {announced: port for port, announced in ports}

@@ -24,7 +24,7 @@ from chaos.cast import Cast, our_environment
 from chaos.hosts.network import Host, Network
 from chaos.kafka_cluster import KafkaCluster
 from chaos.member import Member
-from chaos.redis_cluster import RedisCluster
+from chaos.redis_cluster import BUSY_NODE_TIMEOUT_MS, RedisCluster
 from chaos.schedule import Fault
 from chaos.worker import step
 from data.filesystem.open import open_storage
@@ -40,7 +40,6 @@ _BROKERS = ("broker-1", "broker-2", "broker-3")
 _REPLICAS = ("replica-1", "replica-2", "replica-3")
 _SHOP, _BUCKET = "shop", "bucket"
 
-_NODE_TIMEOUT_MS = 1_500
 _LOOK_S = 0.5
 
 _API_PORT, _S3_PORT = 8000, 9000
@@ -82,7 +81,7 @@ class TenHosts(Cast):
         self._redis = RedisCluster(
             folder / "store",
             replicas=1,
-            timeout_ms=_NODE_TIMEOUT_MS,
+            timeout_ms=BUSY_NODE_TIMEOUT_MS,
             # The replica of the first primary is beside the second, and so on.
             hosts=[hosts[name] for name in (*_BROKERS, *_REPLICAS)],
             ports=[(port, port) for port in range(7001, 7007)],

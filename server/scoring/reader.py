@@ -21,15 +21,20 @@ _log = logging.getLogger(__name__)
 
 _VALUES = frozenset({int, float, type(None)})
 
-_CACHED_BYTES = 4 << 20
-"""The most that the states in the cache take in Redis; decoded they take some twelve times as much."""
+_CACHED_BYTES = 6 << 20
+"""The most that the states in the cache take in Redis, with `_EACH_BYTES` for each; decoded they take up to eight times
+as much."""
+
+_EACH_BYTES = 400
+"""What an entry takes whatever its state: a state of an eighth of a kilobyte takes three, decoded and with values."""
 
 
 class Reader:
     """Reads states. A damaged state is counted, logged with its key, and treated as an entity without events.
 
     Decoded states are cached until they change, or others need their place: `most_bytes` is how much all of them may
-    take encoded (the newest is always kept). `aside` is called with the key of an unreadable state.
+    take encoded, with a share for each (the newest is always kept). `aside` is called with the key of an unreadable
+    state.
     """
 
     def __init__(
@@ -75,7 +80,7 @@ class Reader:
 
     def _keep(self, key: EntityKey, entity: "ReadEntity") -> None:
         self._drop(key)
-        self._cached_bytes += len(entity.data)
+        self._cached_bytes += _EACH_BYTES + len(entity.data)
         while self._cache and self._cached_bytes > self._most_bytes:
             self._drop(next(iter(self._cache)))
         self._cache[key] = entity
@@ -83,7 +88,7 @@ class Reader:
     def _drop(self, key: EntityKey) -> None:
         dropped = self._cache.pop(key, None)
         if dropped is not None:
-            self._cached_bytes -= len(dropped.data)
+            self._cached_bytes -= _EACH_BYTES + len(dropped.data)
 
     def note_damage(self, key: EntityKey, error: Exception) -> None:
         """Count, log and record an unreadable state."""

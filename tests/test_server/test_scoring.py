@@ -342,6 +342,24 @@ def test_states_that_are_kept_decoded_are_bounded(
     assert decoded == []
 
 
+def test_many_small_states_are_bounded_too(
+    live: Counting, states: States, decoded: list[bytes], tmp_path: Path, runner: asyncio.Runner
+) -> None:
+    promote(tmp_path, tiny_model(plan().names))
+    fold = Fold(plan(), states, b"f" * 16)
+    names = [f"small {number}" for number in range(30)]
+    fold.apply([Sourced(some_fact("view", name, name, NOON - 60, 0, 1, name), 0, at) for at, name in enumerate(names)])
+    bounded = Asked(scoring_of(models_of(tmp_path), live, Telemetry(), most_bytes=20_000), runner)
+    for name in names:
+        bounded.score([ask(name, name)])
+    assert sum(map(len, decoded)) < 20_000
+    decoded.clear()
+    bounded.score([ask(names[-1], names[-1])])
+    assert decoded == []
+    bounded.score([ask(names[0], names[0])])
+    assert len(decoded) == 3, "each takes memory beside its bytes"
+
+
 def test_states_that_change_leave_their_place_in_the_bound(
     live: Counting, states: States, decoded: list[bytes], tmp_path: Path, runner: asyncio.Runner
 ) -> None:

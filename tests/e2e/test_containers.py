@@ -167,6 +167,10 @@ def test_mlflows_pages_show_our_models(compose: Compose) -> None:
     compose("--profile", "ui", "up", "-d", "--wait", "--wait-timeout", "1500", "mlflow", timeout=1600)
     found = compose.ask("http://localhost:5000/api/2.0/mlflow/registered-models/search")
     assert [model["name"] for model in found["registered_models"]] == ["repeat_purchase"]
+    pages = compose.engine.docker("ps", "--quiet", "--filter", "name=mlflow").strip()
+    processes = compose.engine.docker("top", pages)
+    assert "mlflow.server" in processes
+    assert "mlflow.server.jobs" not in processes, "they take a gigabyte, and Encore has no jobs"
     compose.say_memory()
     compose("--profile", "ui", "rm", "--stop", "--force", "mlflow")
 

@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 
 from chaos.hosts.network import lack
-from chaos.run import Options, run
+from chaos.options import Options
+from chaos.run import run
 
 _DEFAULTS = Options()
 

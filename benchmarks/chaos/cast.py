@@ -2,14 +2,16 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
 from chaos.killer import Killer
 from chaos.member import Member
+from chaos.options import Options
 from chaos.schedule import Fault
+from chaos.worker import step
 from data.clock import wall_clock
 from data.log.event_log import EventLog
 from features.plan.plan import Plan
@@ -45,11 +47,9 @@ class Store(Protocol):
 class Cast:
     """All processes. Call every method from the main thread: the kernel ends the processes with it.
 
-    A kind of cast sets what is declared here, and defines `_start` and `do`.
+    A kind of cast sets what is declared here, and defines `faults`, `_start` and `do`.
     """
 
-    home: Path
-    """A home that has the plan."""
     servers: str
     """The bootstrap servers of Kafka."""
     stores: Store
@@ -58,9 +58,14 @@ class Cast:
     api: Member
     producer: Member
 
-    def __init__(self, folder: Path, partitions: int) -> None:
+    def __init__(self, folder: Path, options: Options) -> None:
         self.folder = folder
-        self.partitions = partitions
+        self.options = options
+        self.partitions = options.partitions
+        self.home = folder / "home"
+        self._ledger = folder / "ledger"
+        self._ledger.mkdir()
+        self._clocks = [folder / f"clock-{number}" for number in range(options.workers)]
         self.injected: list[Injected] = []
         self.rebuilt: list[Rebuilt] = []
         self.killers: dict[str, Killer] = {}
@@ -84,6 +89,10 @@ class Cast:
     def log(self) -> EventLog:
         """Return the event log that the workers write."""
         return EventLog(self.home / "log")
+
+    def faults(self, seconds: float) -> list[Fault]:
+        """Return the faults of so many seconds, by time."""
+        raise NotImplementedError
 
     def do(self, fault: Fault) -> None:
         """Inject a fault, now or once the rest of the system can bear it."""
@@ -113,7 +122,15 @@ class Cast:
         """Start everything; what ends it goes to the stack."""
         raise NotImplementedError
 
+    def _producing(self) -> Sequence[str]:
+        """Return the module of the producer and its arguments."""
+        options = self.options
+        numbers = str(options.seed), f"{options.rate:g}", str(options.partitions)
+        return ("chaos.producer", self.servers, str(self._ledger), *numbers)
+
     def _start_members(self, stack: ExitStack) -> None:
+        for clock in self._clocks:
+            step(clock, 0)
         for member in self.members:
             stack.callback(member.kill)
             member.start()

@@ -5,15 +5,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from chaos.cast import Cast, Rebuilt, our_environment
 from chaos.killer import Killer
 from chaos.member import Member
+from chaos.options import Options
 from chaos.proxy import Proxy
-from chaos.schedule import Fault
+from chaos.schedule import Fault, schedule
 from chaos.servers import Brokers, Stores
 from chaos.store_harm import StoreHarm
 from chaos.worker import step
@@ -31,16 +31,12 @@ _FULL_BYTES = 1_024
 class OneMachine(Cast):
     """One broker or three, one Redis or a cluster, each node behind a link of the proxy."""
 
-    def __init__(
-        self, folder: Path, *, clusters: Collection[str], workers: int, partitions: int, rate: float, seed: int
-    ) -> None:
-        super().__init__(folder, partitions)
-        self.home = folder / "home"
+    def __init__(self, folder: Path, options: Options) -> None:
+        super().__init__(folder, options)
         api_port = free_port()
         self.api_url = f"http://127.0.0.1:{api_port}"
-        self._clocks = [folder / f"clock-{number}" for number in range(workers)]
-        self._brokers = Brokers(folder / "broker", is_cluster="broker" in clusters)
-        self.stores: Stores = Stores(folder / "store", is_cluster="store" in clusters)
+        self._brokers = Brokers(folder / "broker", is_cluster="broker" in options.clusters)
+        self.stores: Stores = Stores(folder / "store", is_cluster="store" in options.clusters)
         self.servers = self._brokers.servers
         self._proxy = Proxy({**self._brokers.links, **self.stores.links})
         self._links = {"kafka": list(self._brokers.links), "redis": list(self.stores.links)}
@@ -49,15 +45,11 @@ class OneMachine(Cast):
                 **self._brokers.environment,
                 **self.stores.environment,
                 "ENCORE_HOME": str(self.home),
-                "ENCORE_PARTITIONS": str(partitions),
+                "ENCORE_PARTITIONS": str(options.partitions),
                 "API_PORT": str(api_port),
             }
         )
-        ledger = folder / "ledger"
-        ledger.mkdir()
-        self.producer = self._member(
-            "producer", "chaos.producer", self.servers, str(ledger), str(seed), f"{rate:g}", str(partitions)
-        )
+        self.producer = self._member("producer", *self._producing())
         self.workers = [
             self._member(f"worker-{number}", "chaos.worker", str(clock), "--name", f"worker-{number}")
             for number, clock in enumerate(self._clocks)
@@ -83,10 +75,21 @@ class OneMachine(Cast):
             stack.callback(servers.stop)
             stack.callback(killer.heal)
             servers.start()
-        for clock in self._clocks:
-            step(clock, 0)
         stack.callback(self._rebuilder.kill)
         self._start_members(stack)
+
+    def faults(self, seconds: float) -> list[Fault]:
+        """Return kills, faults of connections and of the store, and failovers."""
+        options = self.options
+        return schedule(
+            options.seed,
+            seconds,
+            workers=options.workers,
+            clusters=options.clusters,
+            failover_s=options.failover_s,
+            forget_s=options.forget_s,
+            away_s=options.away_s,
+        )
 
     def do(self, fault: Fault) -> None:
         """Inject a fault; a node of a store or broker is killed once the others can take over."""

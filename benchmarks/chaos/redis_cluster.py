@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import redis
+from redis.cluster import ClusterNode
 
 from chaos.hosts.network import Host
 from chaos.hosts.placed import Placed
+from features.state.online.cluster import LateCluster
 from server.process.server_process import free_port, is_free
 from server.process.store import Store
 
@@ -147,6 +149,15 @@ class RedisCluster:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def client(self, timeout_s: float) -> LateCluster:
+        """Return a client of any node that answers, which bypasses a proxy."""
+        behind = {node.announced_port: (node.host, node.port) for node in self.nodes}
+        return LateCluster(
+            startup_nodes=[ClusterNode(host, port) for host, port in behind.values()],
+            address_remap=lambda address: behind.get(address[1], address),
+            socket_timeout=timeout_s,
+        )
 
     def is_whole(self) -> bool:
         """Return whether every node runs and knows all others, and every primary has its replicas in sync."""

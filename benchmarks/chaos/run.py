@@ -15,7 +15,8 @@ from chaos.cast import Cast, Injected
 from chaos.hosts.ten_hosts import TenHosts
 from chaos.judge import Compared, compare_letters, compare_log, compare_states, rewrite
 from chaos.one_machine import OneMachine
-from chaos.schedule import CONNECTION_FAULTS, FAILOVER_S, FORGET_S, KILLS, STORE_FAULTS, Fault, of_hosts, schedule
+from chaos.options import Options
+from chaos.schedule import CONNECTION_FAULTS, KILLS, STORE_FAULTS, Fault
 from chaos.servers import live_space
 from chaos.truth import Truth, find_truth, read_topic
 from chaos.watch import Watch
@@ -27,31 +28,10 @@ from features.plan.cache import load_plan
 from features.plan.plan import Plan
 from features.state.online.states import OnlineStates
 
-__all__ = ["Options", "Verdict", "run"]
+__all__ = ["Verdict", "run"]
 
 _DRAIN_S = 120
 _STOP_S = 30
-
-
-@dataclass(frozen=True)
-class Options:
-    """The options of a run.
-
-    `rate` in events per second; `clusters`: which of "store" and "broker" have several nodes, a leader of each being
-    killed once per `failover_s`; the store is emptied once per `forget_s`; a broker is unavailable once for `away_s`.
-    `on_hosts`: instead of these faults, one host after another is lost.
-    """
-
-    seed: int = 1
-    minutes: float = 10.0
-    clusters: tuple[str, ...] = ()
-    rate: float = 1_200.0
-    workers: int = 3
-    partitions: int = 4
-    failover_s: float = FAILOVER_S
-    forget_s: float = FORGET_S
-    away_s: float = 0.0
-    on_hosts: bool = False
 
 
 @dataclass
@@ -96,7 +76,8 @@ class Verdict:
 def run(options: Options, folder: Path, tell: Callable[[str], None]) -> Verdict:
     """Run in `folder`, which must be empty."""
     seconds = options.minutes * 60
-    cast, faults = _prepared(options, folder, seconds)
+    cast = (TenHosts if options.on_hosts else OneMachine)(folder, options)
+    faults = cast.faults(seconds)
     verdict = Verdict(options)
     with cast:
         plan = load_plan(cast.home / "plan.json")
@@ -149,33 +130,6 @@ def _await_start(cast: Cast, watch: Watch) -> None:
             raise RuntimeError(f"no canaries arrive; look into {cast.folder}")
         cast.tend()
         time.sleep(0.05)
-
-
-def _prepared(options: Options, folder: Path, seconds: float) -> tuple[Cast, list[Fault]]:
-    """Return the processes of a run, not started yet, and the faults."""
-    if options.on_hosts:
-        hosts = TenHosts(
-            folder, workers=options.workers, partitions=options.partitions, rate=options.rate, seed=options.seed
-        )
-        return hosts, of_hosts(options.seed, seconds, hosts.losable, hosts.only_unplugged)
-    faults = schedule(
-        options.seed,
-        seconds,
-        workers=options.workers,
-        clusters=options.clusters,
-        failover_s=options.failover_s,
-        forget_s=options.forget_s,
-        away_s=options.away_s,
-    )
-    cast = OneMachine(
-        folder,
-        clusters=options.clusters,
-        workers=options.workers,
-        partitions=options.partitions,
-        rate=options.rate,
-        seed=options.seed,
-    )
-    return cast, faults
 
 
 def _harm(cast: Cast, faults: Sequence[Fault], seconds: float, tell: Callable[[str], None]) -> None:
@@ -322,8 +276,3 @@ def _add_problems(verdict: Verdict, truth: Truth, compared: Sequence[Compared]) 
     }
     verdict.problems += [f"{number} {what}" for what, number in numbers.items() if number]
     verdict.problems += [example for result in compared for example in result.examples[:5]]
-
-
-def write(verdict: Verdict, path: Path) -> None:
-    """Write the verdict as JSON."""
-    path.write_text(json.dumps(verdict.json(), indent=1) + "\n")

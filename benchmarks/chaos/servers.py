@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import redis
-from redis.cluster import ClusterNode
 
 from chaos.kafka_cluster import KafkaCluster
 from chaos.redis_cluster import BUSY_NODE_TIMEOUT_MS, Node, RedisCluster
@@ -17,7 +16,6 @@ from data.project import PROJECT
 from events.kafka.topics import EVENTS_TOPIC
 from features.state.editions.editions import Editions
 from features.state.editions.standing import Edition
-from features.state.online.cluster import LateCluster
 from server.process.kafka_broker import KafkaBroker
 from server.process.server_process import LOOPBACK, ServerProcess, free_port
 from server.process.store import Store
@@ -71,7 +69,6 @@ class Stores:
         self._all = RedisCluster(folder, shards=_SHARDS, replicas=1, timeout_ms=BUSY_NODE_TIMEOUT_MS, ports=ports)
         self.links = {"redis": (service, [port for port, _ in ports])}
         self.links |= {f"redis-{number}": (announced, [port]) for number, (port, announced) in enumerate(ports)}
-        self._behind = {announced: port for port, announced in ports}
 
     def start(self) -> None:
         """Start all nodes."""
@@ -105,11 +102,7 @@ class Stores:
         """Return a client that bypasses the proxy."""
         if isinstance(self._all, Store):
             return redis.Redis(port=self._all.port, socket_timeout=timeout_s)
-        return LateCluster(
-            startup_nodes=[ClusterNode(LOOPBACK, port) for port in self._behind.values()],
-            address_remap=lambda address: (LOOPBACK, self._behind.get(address[1], address[1])),
-            socket_timeout=timeout_s,
-        )
+        return self._all.client(timeout_s)
 
 
 class Brokers:

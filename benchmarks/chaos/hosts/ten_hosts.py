@@ -16,22 +16,18 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
-
-from redis.cluster import ClusterNode
 
 from chaos.cast import Cast, our_environment
 from chaos.hosts.network import Host, Network
 from chaos.kafka_cluster import KafkaCluster
 from chaos.member import Member
+from chaos.options import Options
 from chaos.redis_cluster import BUSY_NODE_TIMEOUT_MS, RedisCluster
-from chaos.schedule import Fault
-from chaos.worker import step
+from chaos.schedule import Fault, of_hosts
 from data.filesystem.open import open_storage
 from data.log.event_log import EventLog
 from data.project import PROJECT
 from features.plan.cache import load_plan
-from features.state.online.cluster import LateCluster
 from server.process.server_process import ServerProcess
 
 __all__ = ["TenHosts"]
@@ -52,30 +48,13 @@ _WITH_NAMES = 'mount --bind "$1" /etc/hosts && shift && exec "$@"'
 """Runs a command where this file is /etc/hosts, in a mount namespace of its own."""
 
 
-class _Stores:
-    """A Redis Cluster whose nodes have hosts."""
-
-    def __init__(self, cluster: RedisCluster) -> None:
-        self._cluster = cluster
-
-    def client(self, timeout_s: float) -> Any:
-        """Return a client of any node that answers."""
-        nodes = [ClusterNode(node.host, node.port) for node in self._cluster.nodes]
-        return LateCluster(startup_nodes=nodes, socket_timeout=timeout_s)
-
-
 class TenHosts(Cast):
     """All hosts of a run, and what they run. A host is lost only while all others are well."""
 
-    only_unplugged = frozenset({_BUCKET})
-    """Hosts that never lose power."""
-
-    def __init__(self, folder: Path, *, workers: int, partitions: int, rate: float, seed: int) -> None:
-        super().__init__(folder, partitions)
-        worker_hosts = [f"worker-{number}" for number in range(1, workers + 1)]
-        self.losable = [*_BROKERS, *_REPLICAS, *worker_hosts, _SHOP, _BUCKET]
-        """Names of the hosts that can be lost: all."""
-        self._network = Network(self.losable)
+    def __init__(self, folder: Path, options: Options) -> None:
+        super().__init__(folder, options)
+        worker_hosts = [f"worker-{number}" for number in range(1, options.workers + 1)]
+        self._network = Network([*_BROKERS, *_REPLICAS, *worker_hosts, _SHOP, _BUCKET])
         hosts = self._network.hosts
         self._kafka = KafkaCluster(folder / "broker", hosts=[hosts[name] for name in _BROKERS])
         self._redis = RedisCluster(
@@ -87,26 +66,20 @@ class TenHosts(Cast):
             ports=[(port, port) for port in range(7001, 7007)],
         )
         self.servers = self._kafka.servers
-        self.stores = _Stores(self._redis)
-        self.home = folder / "home"
+        self.stores = self._redis
         self._names = folder / "hosts"
         bucket = hosts[_BUCKET].address
         self._storage = f"s3://shop/encore?endpoint_override={bucket}:{_S3_PORT}&scheme=http&region=us-east-1"
         self._bucket_url = f"http://{bucket}:{_S3_PORT}/shop"
         self.api_url = f"http://{hosts[_SHOP].address}:{_API_PORT}"
-        ledger = folder / "ledger"
-        ledger.mkdir()
-        self._clocks = [folder / f"clock-{number}" for number in range(workers)]
         self.workers = [
             self._member(name, hosts[name], "chaos.worker", str(clock), "--name", name)
             for name, clock in zip(worker_hosts, self._clocks, strict=True)
         ]
         self.api = self._member("api", hosts[_SHOP], "server.cli", "serve")
-        producing = ("chaos.producer", self.servers, str(ledger), str(seed), f"{rate:g}", str(partitions))
-        self.producer = self._member("producer", hosts[_SHOP], *producing)
+        self.producer = self._member("producer", hosts[_SHOP], *self._producing())
         self._s3 = self._member("s3", hosts[_BUCKET], "moto.server", "-H", bucket, "-p", str(_S3_PORT))
         self._waiting: deque[Fault] = deque()
-        self._lost = False
         self._looked_s = 0.0
 
     def _member(self, name: str, host: Host, module: str, *arguments: str) -> Member:
@@ -133,7 +106,7 @@ class TenHosts(Cast):
     @property
     def _on_hosts(self) -> dict[str, list[Member | ServerProcess]]:
         """What runs on each host."""
-        runs: dict[str, list[Member | ServerProcess]] = {name: [] for name in self.losable}
+        runs: dict[str, list[Member | ServerProcess]] = {name: [] for name in self._network.hosts}
         for name, broker in zip(_BROKERS, self._kafka.nodes, strict=True):
             runs[name].append(broker)
         for name, node in zip((*_BROKERS, *_REPLICAS), self._redis.nodes, strict=True):
@@ -156,8 +129,6 @@ class TenHosts(Cast):
         _until_done(self._make_bucket)
         stack.enter_context(self._redis)
         stack.enter_context(self._kafka)
-        for clock in self._clocks:
-            step(clock, 0)
         self._start_members(stack)
 
     def _make_bucket(self) -> None:
@@ -168,6 +139,10 @@ class TenHosts(Cast):
         """Return the event log, in the bucket."""
         return EventLog(open_storage(self._storage, self.folder / "copies") / "log")
 
+    def faults(self, seconds: float) -> list[Fault]:
+        """Return losses of hosts, of which the bucket's never loses its power."""
+        return of_hosts(self.options.seed, seconds, list(self._network.hosts), {_BUCKET})
+
     def do(self, fault: Fault) -> None:
         """Lose a host, once no other is lost."""
         self._waiting.append(fault)
@@ -176,7 +151,7 @@ class TenHosts(Cast):
         """Run due actions, restart ended processes, and lose the next host if it is time and all are well."""
         super().tend()
         now = time.monotonic()
-        if self._waiting and not self._lost and now - self._looked_s >= _LOOK_S:
+        if self._waiting and not self._due and now - self._looked_s >= _LOOK_S:  # none is to come back
             self._looked_s = now
             if self._is_whole():
                 self._lose(self._waiting.popleft())
@@ -193,7 +168,6 @@ class TenHosts(Cast):
     def _lose(self, fault: Fault) -> None:
         what, _, name = fault.kind.partition(" ")
         host, runs = self._network.hosts[name], self._on_hosts[name] if what == "lose" else []
-        self._lost = True
         host.unplug()  # first: where power is lost, nobody says goodbye
         for process in runs:
             process.kill()
@@ -205,7 +179,6 @@ class TenHosts(Cast):
                     process.start()
                 else:
                     process.launch()
-            self._lost = False
 
         self._later(fault.lasts_s, come_back)
         self._note(fault)
